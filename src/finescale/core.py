@@ -1,0 +1,187 @@
+"""The nouns as frozen models, and the fingerprint that gives each its identity.
+
+A fingerprint is taken over what a thing *is*; paths, hosts, devices and times never enter it.
+
+Column names of a table of runs (one row per run) are fixed here, with their units:
+
+=================  =====================================================================
+``task``           name of the task
+``method``         ``full``, ``lora``, ``prompt`` …
+``base``           name of the base model
+``family``         bases that differ in size only
+``model_params``   non-embedding parameters of the base
+``pretrain_tokens``  tokens the base was pretrained on
+``pet_params``     trainable parameters of the method (all parameters for ``full``)
+``examples``       finetuning examples (unique)
+``loss``           test loss, nats per target token, token-weighted over the whole test set
+``seed``           replicate; decides subset, initialisation and order
+=================  =====================================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+
+FACTORS = ("model_params", "pretrain_tokens", "pet_params", "examples")
+
+
+class Noun(BaseModel):
+    """A frozen model that refuses unknown fields and knows its own fingerprint."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def fingerprint(self) -> str:
+        """Twelve hex digits of the SHA-256 of the canonical JSON of this noun."""
+        return fingerprint(self.model_dump(mode="json"))
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spare white space.
+
+    Raises:
+        ValueError: a number is NaN or infinite, which has no identity.
+    """
+    _refuse_nonfinite(value)
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def fingerprint(value: Any) -> str:
+    """Twelve hex digits of the SHA-256 of ``canonical_json(value)``."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:12]
+
+
+def _refuse_nonfinite(value: Any) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} has no identity: only finite numbers can be fingerprinted")
+    if isinstance(value, dict):
+        for item in value.values():
+            _refuse_nonfinite(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _refuse_nonfinite(item)
+
+
+class Shape(Noun):
+    """Shape of a decoder-only base; ``vocab`` counts tokens, the rest are widths and counts."""
+
+    layers: PositiveInt
+    width: PositiveInt
+    heads: PositiveInt
+    ff: PositiveInt
+    vocab: PositiveInt
+    context: PositiveInt
+
+
+class TaskSpec(Noun):
+    """What is learned: where the examples come from, how they are rendered, how they are split."""
+
+    name: str
+    source: Literal["corpus", "jsonl"]
+    digest: str = Field(description="SHA-256 of the examples' origin (corpus or file)")
+    template: str = Field(description="prompt with {fields}; the target follows it")
+    target: str = Field(description="field that holds the target")
+    dev_examples: PositiveInt
+    test_examples: PositiveInt
+    max_source_tokens: PositiveInt
+    max_target_tokens: PositiveInt
+
+
+class DataSpec(Noun):
+    """Everything a study's data step needs: the corpus, the languages, the tokenizer, the tasks."""
+
+    corpus: str
+    corpus_digest: str
+    languages: tuple[str, ...]
+    vocab: PositiveInt
+    context: PositiveInt
+    pretrain_tokens: PositiveInt = Field(description="largest pretraining size the study asks for, tokens")
+    tasks: tuple[TaskSpec, ...]
+
+
+class PretrainRecipe(Noun):
+    """How a rung is pretrained: warm-up, constant rate, then a linear decay branch for each kept size."""
+
+    batch_tokens: PositiveInt = 4096
+    learning_rate_at_width_64: PositiveFloat = 6e-3
+    warmup_fraction_of_smallest: PositiveFloat = 0.1
+    decay_fraction: PositiveFloat = 0.2
+    weight_decay: float = 0.1
+    clip: PositiveFloat = 1.0
+
+
+class BaseSpec(Noun):
+    """A rung of the ladder at one pretraining size."""
+
+    name: str
+    shape: Shape
+    data: str = Field(description="fingerprint of the DataSpec")
+    pretrain_tokens: PositiveInt
+    recipe: PretrainRecipe
+    seed: int
+
+
+class FinetuneRecipe(Noun):
+    """How a run is finetuned. Batch size is counted in examples, so that it does not vary with packing."""
+
+    batch_examples: PositiveInt = 16
+    epochs: PositiveFloat = 4.0
+    min_steps: PositiveInt = 60
+    max_steps: PositiveInt = 100_000
+    warmup_fraction: PositiveFloat = 0.06
+    dev_checks: PositiveInt = 8
+    patience: PositiveInt = 3
+    weight_decay: float = 0.0
+    clip: PositiveFloat = 1.0
+
+
+class MethodSpec(Noun):
+    """A finetuning method at one PET size (LoRA rank, prompt length; none for ``full``)."""
+
+    name: str
+    pet_size: PositiveInt | None = None
+    options: dict[str, float | bool | str] = {}
+
+
+class RateSearch(Noun):
+    """The declared search for one method's learning rate: on one base, one data size, the dev set only."""
+
+    base: str = Field(description="fingerprint of the BaseSpec")
+    task: TaskSpec
+    method: MethodSpec
+    recipe: FinetuneRecipe
+    examples: PositiveInt
+    grid: tuple[PositiveFloat, ...]
+    seed: int
+
+
+class RunSpec(Noun):
+    """One run: this base, this task, this method, this many examples, these seeds."""
+
+    base: str = Field(description="fingerprint of the BaseSpec")
+    task: TaskSpec
+    method: MethodSpec
+    learning_rate: PositiveFloat | str = Field(description="a rate, or the fingerprint of the RateSearch that finds it")
+    examples: PositiveInt
+    seed_subset: int
+    seed_init: int
+    seed_order: int
+    recipe: FinetuneRecipe
+
+
+class Score(Noun):
+    """A metric's value with everything needed to read it."""
+
+    metric: str
+    value: float
+    unit: str
+    direction: Literal["lower", "higher"]
+    n: PositiveInt = Field(description="examples it is taken over")
+    low: float
+    high: float
+    level: float = 0.9
+    signature: str

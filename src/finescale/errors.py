@@ -1,0 +1,84 @@
+"""One family of errors: each says what is wrong, where, and what to do next.
+
+Exit codes of the command line follow the class: 1 your input, 2 our fault, 3 refused for a stated reason.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong: the place, the fact, and the way out."""
+
+    where: str
+    what: str
+    fix: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}" + (f" — {self.fix}" if self.fix else "")
+
+
+class FinescaleError(Exception):
+    """Base of all errors raised on purpose; ``exit_code`` is what the command line returns."""
+
+    exit_code = 2
+
+
+class InputError(FinescaleError):
+    """Something the user gave is wrong; lists every fault found, not only the first."""
+
+    exit_code = 1
+
+    def __init__(self, *faults: Fault) -> None:
+        self.faults = faults
+        head = "" if len(faults) == 1 else f"{len(faults)} faults:\n"
+        super().__init__(head + "\n".join(f"  {fault}" if head else str(fault) for fault in faults))
+
+
+class Refused(FinescaleError):
+    """The question is well put but the evidence does not allow an answer; the message says why."""
+
+    exit_code = 3
+
+
+class StudyError(FinescaleError):
+    """A study could not go on: a step failed, a record is damaged, or two things disagree."""
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """Return a hint for an unknown ``name``: the nearest valid one if there is any, and the whole list."""
+    options = sorted(known)
+    close = difflib.get_close_matches(name, options, n=1, cutoff=0.5)
+    listed = "one of " + ", ".join(options) if options else "none is registered"
+    return f"did you mean {close[0]!r}? {listed}" if close else listed
+
+
+class Faults:
+    """Collects faults so that one error can list them all."""
+
+    def __init__(self) -> None:
+        self.found: list[Fault] = []
+
+    def add(self, where: str, what: str, fix: str = "") -> None:
+        self.found.append(Fault(where, what, fix))
+
+    def __iter__(self) -> Iterator[Fault]:
+        return iter(self.found)
+
+    def raise_if_any(self) -> None:
+        """Raise one ``InputError`` with all faults, or return if there are none."""
+        if self.found:
+            raise InputError(*self.found)
+
+
+@contextmanager
+def collecting() -> Iterator[Faults]:
+    """Collect faults in a ``with`` block and raise them together at its end."""
+    faults = Faults()
+    yield faults
+    faults.raise_if_any()

@@ -1,0 +1,76 @@
+"""The five sockets a contributor can fill: law, method, task, metric, backend.
+
+A built-in is named by ``module:attribute`` and imported only when asked for, so that listing names costs nothing.
+Third parties add theirs under the entry-point group ``finescale.<socket>``.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from finescale.errors import Fault, InputError, near
+
+BUILT_IN: dict[str, dict[str, str]] = {
+    "law": {},
+    "method": {
+        "full": "finescale.lab.methods:FULL",
+        "lora": "finescale.lab.methods:LORA",
+        "prompt": "finescale.lab.methods:PROMPT",
+    },
+    "task": {
+        "mt-en-de": "finescale.lab.tasks:MT_EN_DE",
+        "summarise": "finescale.lab.tasks:SUMMARISE",
+    },
+    "metric": {
+        "nll": "finescale.lab.metrics:NLL",
+        "perplexity": "finescale.lab.metrics:PERPLEXITY",
+        "bits-per-byte": "finescale.lab.metrics:BITS_PER_BYTE",
+    },
+    "backend": {"local": "finescale.study.backends.local:LocalBackend"},
+}
+
+_added: dict[str, dict[str, Any]] = {socket: {} for socket in BUILT_IN}
+
+
+def register(socket: str, name: str, thing: Any) -> None:
+    """Put ``thing`` into a socket under ``name``.
+
+    Raises:
+        InputError: the socket does not exist, or the name is taken.
+    """
+    _check_socket(socket)
+    if name in names(socket):
+        raise InputError(Fault(f"{socket} {name!r}", "is already registered", "choose another name"))
+    _added[socket][name] = thing
+
+
+def names(socket: str) -> list[str]:
+    """Names in a socket, sorted."""
+    _check_socket(socket)
+    foreign = (point.name for point in entry_points(group=f"finescale.{socket}"))
+    return sorted({*BUILT_IN[socket], *_added[socket], *foreign})
+
+
+def get(socket: str, name: str) -> Any:
+    """Return what is registered under ``name``, importing it now if need be.
+
+    Raises:
+        InputError: no such name; the message suggests the nearest one.
+    """
+    _check_socket(socket)
+    if name in _added[socket]:
+        return _added[socket][name]
+    if name in BUILT_IN[socket]:
+        module, attribute = BUILT_IN[socket][name].split(":")
+        return getattr(import_module(module), attribute)
+    for point in entry_points(group=f"finescale.{socket}"):
+        if point.name == name:
+            return point.load()
+    raise InputError(Fault(f"{socket} {name!r}", "is unknown", near(name, names(socket))))
+
+
+def _check_socket(socket: str) -> None:
+    if socket not in BUILT_IN:
+        raise InputError(Fault(f"socket {socket!r}", "is unknown", near(socket, BUILT_IN)))

@@ -1,0 +1,1 @@
+"""Floor 4: figures, tables and the page."""

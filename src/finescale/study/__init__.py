@@ -1,0 +1,1 @@
+"""Floor 3: what happens in which order, and what is on disk."""
