@@ -1,0 +1,279 @@
+/* Draws the figures of the page from the data block. Text reaches the document through textContent only. */
+"use strict";
+
+const DATA = JSON.parse(document.getElementById("data").textContent);
+const DARK = window.matchMedia("(prefers-color-scheme: dark)");
+
+/** Rows of a column table {columns, rows} as objects. */
+function records(table) {
+  return table.rows.map((row) => Object.fromEntries(table.columns.map((name, i) => [name, row[i]])));
+}
+
+/** Plotly reads a little markup in its labels; names are shown as they are. */
+function plain(text) {
+  return String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+}
+
+function element(name, options = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(options)) {
+    if (key === "text") made.textContent = value;
+    else if (key === "class") made.className = value;
+    else made.setAttribute(key, value);
+  }
+  made.append(...children);
+  return made;
+}
+
+function ink(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+}
+
+function faded(colour, alpha) {
+  const [r, g, b] = [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16));
+  return `rgba(${r},${g},${b},${alpha})`;
+}
+
+function short(value) {
+  for (const [unit, letter] of [[1e9, "B"], [1e6, "M"], [1e3, "k"]]) {
+    if (value >= unit) return `${+(value / unit).toPrecision(3)}${letter}`;
+  }
+  return String(+Number(value).toPrecision(3));
+}
+
+function nats(value) {
+  return Number.isFinite(value) ? value.toFixed(3) : "no finite loss";
+}
+
+function style(kind, name) {
+  const found = DATA.styles[kind][name];
+  return { ...found, colour: found[DARK.matches ? "dark" : "light"] };
+}
+
+const SHAPES = {
+  circle: (x, y) => `M${x - 4},${y}a4,4 0 1,0 8,0a4,4 0 1,0 -8,0`,
+  square: (x, y) => `M${x - 3.6},${y - 3.6}h7.2v7.2h-7.2z`,
+  diamond: (x, y) => `M${x},${y - 5}l5,5l-5,5l-5,-5z`,
+  "triangle-up": (x, y) => `M${x},${y - 4.6}l4.8,8.6h-9.6z`,
+  "triangle-down": (x, y) => `M${x},${y + 4.6}l4.8,-8.6h-9.6z`,
+  pentagon: (x, y) => `M${x},${y - 4.8}l4.6,3.3l-1.8,5.4h-5.6l-1.8,-5.4z`,
+};
+const DASHES = { solid: "", dash: "5 3", dot: "1.5 2.5", dashdot: "5 2 1.5 2", longdash: "8 3" };
+
+function swatch(look) {
+  const space = "http://www.w3.org/2000/svg";
+  const picture = document.createElementNS(space, "svg");
+  picture.setAttribute("viewBox", "0 0 24 14");
+  picture.setAttribute("aria-hidden", "true");
+  for (const [d, filled] of [["M0,7H24", false], [SHAPES[look.symbol](12, 7), true]]) {
+    const path = document.createElementNS(space, "path");
+    path.setAttribute("d", d);
+    path.setAttribute(filled ? "fill" : "stroke", look.colour);
+    if (!filled) {
+      path.setAttribute("stroke-width", "1.8");
+      path.setAttribute("stroke-dasharray", DASHES[look.dash]);
+    }
+    picture.append(path);
+  }
+  return picture;
+}
+
+/* --- one panel ------------------------------------------------------------------------------------------------- */
+
+function band(curve, look) {
+  const there = curve.filter((row) => row.low !== null && row.high !== null);
+  const back = [...there].reverse();
+  return {
+    x: [...there, ...back].map((row) => row.examples),
+    y: [...there.map((row) => row.high), ...back.map((row) => row.low)],
+    mode: "lines", line: { width: 0 }, fill: "toself", fillcolor: faded(look.colour, 0.16), hoverinfo: "skip",
+  };
+}
+
+function median(curve, look, label) {
+  return {
+    x: curve.map((row) => row.examples), y: curve.map((row) => row.median), mode: "lines",
+    line: { color: look.colour, width: 1.8, dash: look.dash },
+    customdata: curve.map((row) => [nats(row.low), nats(row.high)]),
+    hovertemplate: `fitted, ${plain(label)}<br>%{x:,.0f} examples<br><b>%{y:.3f}</b> ` +
+      `[%{customdata[0]}, %{customdata[1]}]<extra></extra>`,
+  };
+}
+
+function told(run) {
+  const lines = [
+    `<b>${nats(run.loss)}</b> nats per token` + (run.loss_low === null || run.loss_low === undefined ? "" :
+      ` [${nats(run.loss_low)}, ${nats(run.loss_high)}]`),
+    `${plain(run.method_label)} on ${plain(run.base_label)}, ${Number(run.examples).toLocaleString("en")} examples`,
+    `learning rate ${run.learning_rate ?? "not recorded"}, seed ${run.seed ?? "not recorded"}`,
+    `run ${plain(run.run ?? "without an id")}`,
+  ];
+  if (run.held_out) lines.push("held out: the fit never saw it");
+  if (run.flag) lines.push(`kept out of the fit: ${plain(run.flag)}`);
+  return lines.join("<br>");
+}
+
+function points(runs, look, range) {
+  const held = (run) => run.held_out && !run.flag;
+  const over = (run) => !Number.isFinite(run.loss) || run.loss > range[1];
+  return {
+    x: runs.map((run) => run.examples),
+    y: runs.map((run) => (over(run) ? range[1] : run.loss)),
+    mode: "markers", cliponaxis: false, text: runs.map(told), hovertemplate: "%{text}<extra></extra>",
+    marker: {
+      symbol: runs.map((run) => (over(run) ? "triangle-up-open" : look.symbol + (run.flag ? "-open" : ""))),
+      size: runs.map((run) => (held(run) ? 10 : 8)),
+      color: look.colour, opacity: 0.9,
+      line: { color: runs.map((run) => (held(run) ? ink("--ink") : look.colour)),
+              width: runs.map((run) => (held(run) ? 1.8 : run.flag ? 1.4 : 0)) },
+    },
+  };
+}
+
+function untouchedLine(rows, colour, range) {
+  return rows.map((row) => ({
+    x: range, y: [row.zero_loss, row.zero_loss], mode: "lines", line: { color: colour, width: 1.2, dash: "dash" },
+    hovertemplate: `${plain(row.base_label)} untouched: <b>${nats(row.zero_loss)}</b><extra></extra>`,
+  }));
+}
+
+function layout(frame) {
+  const axis = { gridcolor: ink("--grid"), linecolor: ink("--rule"), zeroline: false, fixedrange: true,
+                 tickcolor: ink("--rule"), ticks: "outside", ticklen: 4, automargin: false };
+  return {
+    margin: { l: 46, r: 12, t: 10, b: 30 }, showlegend: false, dragmode: false, hovermode: "closest",
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+    font: { family: ink("--sans"), size: 12, color: ink("--soft") },
+    hoverlabel: { bgcolor: ink("--paper"), bordercolor: ink("--rule"), align: "left",
+                  font: { family: ink("--sans"), size: 12.5, color: ink("--ink") } },
+    xaxis: { ...axis, type: "log", range: frame.x.map(Math.log10), tickvals: frame.ticks, showgrid: false,
+             ticktext: frame.ticks.map(short), tickangle: 0 },
+    yaxis: { ...axis, range: frame.y, nticks: 7 },
+  };
+}
+
+/* --- a figure of small multiples ------------------------------------------------------------------------------- */
+
+/** At most six ticks, evenly thinned, at sizes that were really used. */
+function ticksAt(sizes) {
+  const every = Math.ceil(sizes.length / 6);
+  return sizes.filter((_, i) => (sizes.length - 1 - i) % every === 0);
+}
+
+/** Common axes of all panels. Runs that were flagged may stand far above; they do not stretch the scale. */
+function frameOf(part) {
+  const sizes = [...new Set(part.runs.map((run) => run.examples))].sort((a, b) => a - b);
+  const good = part.runs.filter((run) => !run.flag && Number.isFinite(run.loss)).map((run) => run.loss);
+  const seen = [...good, ...part.untouched.map((row) => row.zero_loss), ...part.curves.map((row) => row.median)]
+    .filter(Number.isFinite);
+  const [low, high] = [Math.min(...seen), Math.max(...seen)];
+  const pad = 0.06 * (high - low || 1);
+  const wide = Math.max((sizes.at(-1) / sizes[0]) ** 0.07, 1.1);
+  return { x: [sizes[0] / wide, sizes.at(-1) * wide], y: [low - pad, high + pad], ticks: ticksAt(sizes) };
+}
+
+function spoken(title, series) {
+  const parts = series.map(({ name, runs }) => {
+    const good = runs.filter((run) => !run.flag && Number.isFinite(run.loss)).sort((a, b) => a.examples - b.examples);
+    if (!good.length) return `${name}: no run that learned`;
+    const [first, last] = [good[0], good.at(-1)];
+    return `${name} from ${nats(first.loss)} at ${first.examples} examples to ${nats(last.loss)} at ${last.examples}`;
+  });
+  return `${title}. Test loss in nats per token against finetuning examples: ${parts.join("; ")}.`;
+}
+
+class Multiples {
+  /** One figure: ``per`` names what a panel holds ("base" or "method"), the other one is told apart by colour. */
+  constructor(root) {
+    this.root = root;
+    const task = root.dataset.task;
+    const ofTask = (table) => records(table).filter((row) => row.task === task);
+    this.part = { runs: ofTask(DATA.points), curves: ofTask(DATA.curves), untouched: ofTask(DATA.untouched) };
+    this.frame = frameOf(this.part);
+    this.hidden = new Set();
+    this.show(root.dataset.per);
+    DARK.addEventListener("change", () => this.show(this.per));
+  }
+
+  names(kind) {
+    const present = new Set(this.part.runs.map((run) => run[`${kind}_label`]));
+    return Object.keys(DATA.styles[kind]).filter((name) => present.has(name));
+  }
+
+  show(per) {
+    if (per !== this.per) this.hidden.clear();
+    this.per = per;
+    this.by = per === "base" ? "method" : "base";
+    this.controls();
+    const holder = this.root.querySelector(".panels");
+    for (const old of holder.querySelectorAll(".plot")) Plotly.purge(old);
+    holder.replaceChildren(...this.names(per).map((name) => this.panel(name)));
+    this.draw();
+  }
+
+  controls() {
+    const choice = element("div", { class: "choice", role: "group", "aria-label": "What each panel holds" },
+      element("span", { class: "of", text: "One panel per" }));
+    for (const kind of ["base", "method"]) {
+      const button = element("button", { type: "button", text: kind, "aria-pressed": String(kind === this.per) });
+      button.addEventListener("click", () => {
+        this.show(kind);
+        this.root.querySelector('.choice [aria-pressed="true"]').focus();
+      });
+      choice.append(button);
+    }
+    const legend = element("div", { class: "legend", role: "group", "aria-label": `Show or hide a ${this.by}` });
+    for (const name of this.names(this.by)) legend.append(this.toggle(name));
+    this.root.querySelector(".controls").replaceChildren(choice, legend);
+  }
+
+  toggle(name) {
+    const shown = !this.hidden.has(name);
+    const button = element("button", { type: "button", "aria-pressed": String(shown) },
+      swatch(style(this.by, name)), element("span", { text: name }));
+    button.addEventListener("click", () => {
+      if (!this.hidden.delete(name)) this.hidden.add(name);
+      button.setAttribute("aria-pressed", String(!this.hidden.has(name)));
+      this.draw();
+    });
+    return button;
+  }
+
+  panel(name) {
+    const title = element("h4", { class: "panel-title", text: name });
+    const params = this.part.runs.find((run) => run.base_label === name)?.model_params;
+    if (this.per === "base" && params) title.append(element("span", { text: `  ${short(params)} parameters` }));
+    return element("div", { class: "panel", "data-name": name }, title, element("div", { class: "plot", role: "img" }));
+  }
+
+  draw() {
+    for (const panel of this.root.querySelectorAll(".panel")) this.drawPanel(panel);
+  }
+
+  drawPanel(panel) {
+    const inPanel = (row) => row[`${this.per}_label`] === panel.dataset.name;
+    const names = this.names(this.by).filter((name) => !this.hidden.has(name));
+    const series = names.map((name) => {
+      const mine = (row) => inPanel(row) && row[`${this.by}_label`] === name;
+      return { name, look: style(this.by, name), runs: this.part.runs.filter(mine), curve: this.part.curves.filter(mine) };
+    });
+    const traces = [
+      ...this.untouched(panel.dataset.name, names),
+      ...series.map(({ curve, look }) => band(curve, look)),
+      ...series.map(({ curve, look, name }) => median(curve, look, name)),
+      ...series.map(({ runs, look }) => points(runs, look, this.frame.y)),
+    ];
+    const plot = panel.querySelector(".plot");
+    plot.setAttribute("aria-label", spoken(panel.dataset.name, series));
+    Plotly.react(plot, traces, layout(this.frame), { responsive: true, displayModeBar: false });
+  }
+
+  untouched(panel, names) {
+    const line = (rows, colour) => untouchedLine(rows, colour, this.frame.x);
+    const of = (base) => this.part.untouched.filter((row) => row.base_label === base);
+    if (this.per === "base") return line(of(panel), ink("--soft"));
+    return names.flatMap((base) => line(of(base), style("base", base).colour));
+  }
+}
+
+for (const root of document.querySelectorAll("figure.multiples")) new Multiples(root);

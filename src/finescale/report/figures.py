@@ -1,0 +1,178 @@
+"""Figures for papers: each as PNG, SVG and PDF, with the plotted numbers as CSV beside it."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from finescale.report import looks
+from finescale.report.looks import Look
+from finescale.report.numbers import short
+from finescale.report.series import Plotted, plotted
+
+if TYPE_CHECKING:
+    from finescale.study.analyse import Analysis
+
+FORMATS = ("png", "svg", "pdf")
+PANELS_PER_ROW = 4
+INK, SOFT, RULE = "#1C1B19", "#5D5A54", "#DEDAD2"
+
+# A fixed salt and no date: the same analysis gives the same bytes.
+STYLE = {
+    "font.family": "serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": SOFT,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 9.5,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "finescale",
+    "pdf.fonttype": 42,
+}
+
+_MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "triangle-down": "v", "pentagon": "p"}
+_DASHES = {"solid": "-", "dash": "--", "dashdot": "-.", "dot": ":", "longdash": (0, (8, 3))}
+
+
+def figures(analysis: Analysis, folder: Path) -> list[Path]:
+    """Write every figure of ``analysis`` into ``folder``; returns the files written."""
+    return [*loss_against_examples(analysis, folder)]
+
+
+def loss_against_examples(analysis: Analysis, folder: Path) -> list[Path]:
+    """Loss against examples, one panel per base, one colour per method; one figure per task.
+
+    Writes ``loss-against-examples`` (with ``-TASK`` from the second task on) as PNG, SVG, PDF and CSV. The CSV has one row
+    per thing plotted: ``kind`` is ``run`` (``loss``), ``curve`` (``median``, ``low``, ``high``) or ``untouched``
+    (``loss`` of the base before any finetuning), all in nats per target token.
+    """
+    shown = plotted(analysis)
+    written = []
+    for index, task in enumerate(shown.tasks()):
+        name = "loss-against-examples" + (f"-{_slug(task)}" if index else "")
+        with mpl.rc_context(STYLE):
+            drawing = _draw(shown, task)
+        written += _save(drawing, numbers_behind(shown, task), folder, name)
+    return written
+
+
+def numbers_behind(shown: Plotted, task: str) -> pd.DataFrame:
+    """Everything the figure of ``task`` plots, in one table."""
+    wanted = ["kind", "task", "method", "base", "examples", "loss", "median", "low", "high", "seed", "run", "flag", "held_out"]
+    parts = [
+        _part(shown.points, task, "run"),
+        _part(shown.curves, task, "curve"),
+        _part(shown.untouched.rename(columns={"zero_loss": "loss"}), task, "untouched"),
+    ]
+    return pd.concat(parts, ignore_index=True).reindex(columns=wanted)
+
+
+def _part(table: pd.DataFrame, task: str, kind: str) -> pd.DataFrame:
+    labels = {"method_label": "method", "base_label": "base"}
+    own = table[table["task"] == task].drop(columns=["method", "base"], errors="ignore")
+    return own.rename(columns=labels).assign(kind=kind)
+
+
+def _draw(shown: Plotted, task: str) -> Figure:
+    points = shown.points[shown.points["task"] == task]
+    bases = [base for base in shown.bases if (points["base_label"] == base).any()]
+    styles = looks.of_kinds(shown.methods)
+    columns = min(PANELS_PER_ROW, len(bases))
+    rows = math.ceil(len(bases) / columns)
+    drawing = Figure(figsize=(1.1 + 2.25 * columns, 0.75 + 2.35 * rows), layout="constrained")
+    grid = drawing.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, base in zip(grid, bases, strict=False):
+        _panel(axes, shown, task, base, styles)
+    for axes in grid[len(bases) :]:
+        axes.set_visible(False)
+    _axes(grid[0], points, shown)
+    drawing.supxlabel("finetuning examples", fontsize=9, color=INK)
+    drawing.supylabel("test loss, nats per target token", fontsize=9, color=INK)
+    drawing.legend(handles=_handles(styles, points), loc="outside upper center", ncols=4 + len(styles), fontsize=8.5)
+    return drawing
+
+
+def _panel(axes: Axes, shown: Plotted, task: str, base: str, styles: dict[str, Look]) -> None:
+    def own(table: pd.DataFrame) -> pd.DataFrame:
+        return table[(table["task"] == task) & (table["base_label"] == base)]
+
+    for loss in own(shown.untouched)["zero_loss"]:
+        axes.axhline(loss, color=SOFT, linewidth=0.9, linestyle=(0, (4, 3)))
+    for method, look in styles.items():
+        curve = own(shown.curves).query("method_label == @method")
+        axes.fill_between(curve["examples"], curve["low"], curve["high"], color=look.light, alpha=0.16, linewidth=0)
+        axes.plot(curve["examples"], curve["median"], color=look.light, linewidth=1.3, linestyle=_DASHES[look.dash])
+        _scatter(axes, own(shown.points).query("method_label == @method"), look)
+    size = own(shown.points)["model_params"].iloc[0]
+    axes.set_title(f"{base}  ({short(size)} parameters)", color=INK)
+
+
+def _scatter(axes: Axes, runs: pd.DataFrame, look: Look) -> None:
+    flagged = runs["flag"] != ""
+    for chosen, face, edge, size in (
+        (~flagged & ~runs["held_out"], look.light, look.light, 16),
+        (~flagged & runs["held_out"], look.light, INK, 24),
+        (flagged, "none", look.light, 16),
+    ):
+        part = runs[chosen]
+        marker = _MARKERS[look.symbol]
+        axes.scatter(part["examples"], part["loss"], s=size, marker=marker, facecolor=face, edgecolor=edge, zorder=3)
+
+
+def _axes(axes: Axes, points: pd.DataFrame, shown: Plotted) -> None:
+    """Log examples with ticks at sizes really used; flagged runs do not stretch the losses."""
+    good = points[points["flag"] == ""]["loss"]
+    untouched = shown.untouched[shown.untouched["task"] == points["task"].iloc[0]]["zero_loss"]
+    seen = pd.concat([good, untouched])
+    pad = 0.06 * (seen.max() - seen.min() or 1.0)
+    sizes = sorted(points["examples"].unique())
+    axes.set(xscale="log", ylim=(seen.min() - pad, seen.max() + pad))
+    axes.xaxis.set_major_locator(FixedLocator([float(size) for size in sizes[:: -math.ceil(len(sizes) / 5)]]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+
+
+def _handles(styles: dict[str, Look], points: pd.DataFrame) -> list[Line2D]:
+    handles = [
+        Line2D([], [], color=look.light, linestyle=_DASHES[look.dash], marker=_MARKERS[look.symbol], ms=4.5, label=method)
+        for method, look in styles.items()
+    ]
+    if points["held_out"].any():
+        handles.append(_mark(INK, SOFT, "held out of the fit"))
+    if (points["flag"] != "").any():
+        handles.append(_mark(SOFT, "none", "flagged, not fitted"))
+    return [*handles, Line2D([], [], color=SOFT, linewidth=0.9, linestyle=(0, (4, 3)), label="base untouched")]
+
+
+def _mark(edge: str, face: str, label: str) -> Line2D:
+    return Line2D([], [], linestyle="", marker="o", ms=5, markeredgecolor=edge, markerfacecolor=face, label=label)
+
+
+def _save(drawing: Figure, numbers: pd.DataFrame, folder: Path, name: str) -> list[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    dateless = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    paths = []
+    for kind in FORMATS:
+        path = folder / f"{name}.{kind}"
+        with mpl.rc_context(STYLE):
+            drawing.savefig(path, dpi=200, metadata=dateless[kind])
+        paths.append(path)
+    numbers.to_csv(folder / f"{name}.csv", index=False)
+    return [*paths, folder / f"{name}.csv"]
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "task"
