@@ -1,0 +1,125 @@
+"""A study on disk, opened: what was asked for, the data it stands on, its plan and its records.
+
+``study.lock.json`` holds the spec with every default spelled out, the digests of the data and the versions in use, so
+that reading a study needs neither the network nor the files it was made from.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import ValidationError
+
+import finescale
+from finescale.errors import Fault, InputError, StudyError
+from finescale.study import config, files, store
+from finescale.study.plan import Digests, Plan, make_plan
+
+LOCK_FILE = "study.lock.json"
+LOCK_LAYOUT = 1
+PACKAGES = ("numpy", "scipy", "pandas", "torch", "transformers", "peft", "tokenizers", "safetensors")
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study folder with its spec and data digests; what follows from them is computed when asked for."""
+
+    folder: Path
+    spec: config.StudySpec
+    digests: Digests
+
+    @property
+    def name(self) -> str:
+        """Name of the study: that of its folder."""
+        return self.folder.resolve().name
+
+    @cached_property
+    def plan(self) -> Plan:
+        """All steps of the study."""
+        return make_plan(self.spec, self.digests)
+
+    @property
+    def store(self) -> store.Store:
+        """Records of the study."""
+        return store.Store(self.folder)
+
+    def table(self) -> pd.DataFrame:
+        """One row per finished run."""
+        return store.table(self.store, self.plan)
+
+
+def read_study(folder: Path, tell: Tell = lambda line: None) -> Study:
+    """Read ``study.toml`` and find its data, fetching the corpus if it is not cached; writes nothing to the folder.
+
+    Raises:
+        InputError: the study file, a data file or the corpus is at fault.
+    """
+    spec = config.read(folder)
+    corpus = fetch_corpus(spec, tell)
+    tasks = {name: files.digest(task, folder) for name, task in spec.tasks.items()}
+    return Study(folder, spec, Digests(corpus=corpus, tasks=tasks))
+
+
+def fetch_corpus(spec: config.StudySpec, tell: Tell) -> str:
+    """Digest of the study's corpus, which is now in the cache."""
+    from finescale.lab.corpora import fetch
+
+    digest: str = fetch(tier=spec.data.tier, source=spec.data.source, tell=tell).digest
+    return digest
+
+
+def open_study(folder: Path) -> Study:
+    """Open a study that was run before, from its lock alone.
+
+    Raises:
+        InputError: the folder has no lock: nothing was run in it.
+        StudyError: the lock is damaged or of another layout.
+    """
+    path = folder / LOCK_FILE
+    if not path.exists():
+        raise InputError(Fault(str(folder), f"has no {LOCK_FILE}: nothing was run in it", f"finescale run {folder}"))
+    lock = store.read_json(path)
+    if lock.get("layout") != LOCK_LAYOUT:
+        raise StudyError(f"{path}: has layout {lock.get('layout')}, this version reads {LOCK_LAYOUT}")
+    try:
+        return Study(folder, config.StudySpec.model_validate(lock["spec"]), Digests.model_validate(lock["digests"]))
+    except (KeyError, ValidationError) as error:
+        raise StudyError(f"{path}: is damaged; delete it and run the study again: {error}") from error
+
+
+def write_lock(study: Study) -> list[str]:
+    """Write the lock and return how it differs from the one before, field by field (nothing for a new study)."""
+    path = study.folder / LOCK_FILE
+    lock: dict[str, Any] = {
+        "layout": LOCK_LAYOUT,
+        "spec": study.spec.model_dump(mode="json", by_alias=True),
+        "digests": study.digests.model_dump(mode="json"),
+        "versions": versions(),
+    }
+    before = store.read_json(path) if path.exists() else lock
+    changed = [
+        line for key in ("spec", "digests", "versions") for line in store.differences(before.get(key), lock[key], key)
+    ]
+    if changed or not path.exists():
+        store.write_json(path, lock)
+    return changed
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that can move a number; a package that is not installed is left out."""
+    found = {"finescale": finescale.__version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
