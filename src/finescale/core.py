@@ -99,8 +99,11 @@ class DataSpec(Noun):
     languages: tuple[str, ...]
     vocab: PositiveInt
     context: PositiveInt
-    pretrain_tokens: PositiveInt = Field(description="largest pretraining size the study asks for, tokens")
     tasks: tuple[TaskSpec, ...]
+
+    def text_fingerprint(self) -> str:
+        """Identity of the tokenizer and the pretraining text alone, so that one more task moves no base."""
+        return fingerprint(self.model_dump(mode="json", exclude={"tasks"}))
 
 
 class PretrainRecipe(Noun):
@@ -108,7 +111,7 @@ class PretrainRecipe(Noun):
 
     batch_tokens: PositiveInt = 4096
     learning_rate_at_width_64: PositiveFloat = 6e-3
-    warmup_fraction_of_smallest: PositiveFloat = 0.1
+    warmup_tokens: PositiveInt = 50_000
     decay_fraction: PositiveFloat = 0.2
     weight_decay: float = 0.1
     clip: PositiveFloat = 1.0
@@ -119,7 +122,7 @@ class BaseSpec(Noun):
 
     name: str
     shape: Shape
-    data: str = Field(description="fingerprint of the DataSpec")
+    data: str = Field(description="text fingerprint of the DataSpec")
     pretrain_tokens: PositiveInt
     recipe: PretrainRecipe
     seed: int
@@ -137,6 +140,10 @@ class FinetuneRecipe(Noun):
     patience: PositiveInt = 3
     weight_decay: float = 0.0
     clip: PositiveFloat = 1.0
+
+    def steps(self, examples: int) -> int:
+        """Optimiser steps of a run on ``examples`` examples: its epochs, within the least and the most allowed."""
+        return min(self.max_steps, max(self.min_steps, math.ceil(examples * self.epochs / self.batch_examples)))
 
 
 class MethodSpec(Noun):

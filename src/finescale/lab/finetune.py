@@ -1,0 +1,248 @@
+"""Finetuning one run, and the declared search for a method's learning rate; both judge by the dev set alone."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from finescale import registry
+from finescale.core import FinetuneRecipe, MethodSpec, RateSearch, RunSpec
+from finescale.lab import evaluate, fastpath, ladder, model
+from finescale.lab.methods import Attached, Method
+from finescale.lab.packing import Example, pack
+from finescale.lab.prepare import Tell, load_split
+from finescale.lab.train import Diverged, Optimiser, Step, cosine, train
+
+WIDENINGS = 2
+"""How often a rate search that ends at an edge of its grid may go one step further out."""
+
+
+@dataclass
+class Tuned:
+    """What training on one subset left: the best weights by dev loss, and how it got there."""
+
+    attached: Attached
+    zero_dev: float
+    best_dev: float = float("inf")
+    best_step: int = 0
+    steps: int = 0
+    tokens: int = 0
+    diverged: bool = False
+    curve: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def flag(self) -> str | None:
+        """Why this run says nothing about the law, or None where it does."""
+        if self.diverged:
+            return "diverged"
+        return "did-not-learn" if self.best_step == 0 else None
+
+
+def finetune(spec: RunSpec, out: Path, data: Path, base: Path, rate: Path | None, tell: Tell) -> dict[str, Any]:
+    """Finetune and score one run.
+
+    Args:
+        spec: the run.
+        out: folder that receives ``rows.parquet`` (per test example) and ``log.jsonl`` (learning curve).
+        data: prepared data folder.
+        base: folder of the base.
+        rate: folder of the rate search, where ``spec.learning_rate`` names one.
+        tell: is told the fraction done.
+
+    Returns:
+        The record; losses are nats per target token. A run that diverged or never beat the untouched base is flagged.
+    """
+    began = time.perf_counter(), time.process_time()
+    net = model.load(base)
+    shape = model.shape_of(net)
+    base_record = json.loads((base / "record.json").read_text())
+    method: Method = registry.get("method", spec.method.name)
+    learning_rate = _rate(spec, rate, method, shape)
+    train_set = subset(load_split(data, spec.task.name, "train"), spec.examples, spec.seed_subset)
+    test_set = load_split(data, spec.task.name, "test")
+    zero = evaluate.rows(net, test_set, shape.context)
+    dev_set = load_split(data, spec.task.name, "dev")
+    seeds = spec.seed_init, spec.seed_order
+    tuned = tune(net, spec.method, spec.recipe, learning_rate, train_set, dev_set, seeds, tell)
+    rows = evaluate.rows(net, test_set, shape.context, tuned.attached.prefix)
+    pd.DataFrame({"nats": rows.nats, "tokens": rows.tokens, "bytes": rows.bytes}).to_parquet(out / "rows.parquet")
+    (out / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in tuned.curve))
+    size = ladder.count(shape)
+    share = 1.0 if method.size_word is None else 2 / 3  # frozen weights need no gradient products of their own
+    return {
+        "flag": tuned.flag,
+        "scores": [score.model_dump() for score in evaluate.scores(rows, data)],
+        "zero_scores": [score.model_dump() for score in evaluate.scores(zero, data)],
+        "model_params": size.non_embedding,
+        "total_params": size.total,
+        "pretrain_tokens": base_record["pretrain_tokens"],
+        "pet_params": sum(p.numel() for p in tuned.attached.trainable.values()),
+        "learning_rate": learning_rate,
+        "steps": tuned.steps,
+        "best_step": tuned.best_step,
+        "epochs": tuned.steps * spec.recipe.batch_examples / spec.examples,
+        "examples": spec.examples,
+        "train_tokens": tuned.tokens,
+        "test_tokens": int(rows.tokens.sum()),
+        "dev_loss": tuned.best_dev,
+        "zero_dev_loss": tuned.zero_dev,
+        "seconds": time.perf_counter() - began[0],
+        "cpu_seconds": time.process_time() - began[1],
+        "flops": share * ladder.train_flops(shape, tuned.tokens),
+        "peak_memory_bytes": _peak_memory(),
+        "precision": str(fastpath.compute_dtype()).removeprefix("torch."),
+        "versions": {name: version(name) for name in ("torch", "transformers", "peft", "tokenizers", "numpy")},
+    }
+
+
+def search_rate(spec: RateSearch, out: Path, data: Path, base: Path, tell: Tell) -> dict[str, Any]:
+    """Find a method's learning rate by dev loss over the declared grid, widened where the best lies at an edge.
+
+    Returns:
+        ``learning_rate``, the ``trials`` (rate, dev loss or None where it diverged, flag), whether the best is still at
+        an edge, and the shape it was found on, from which ``Method.rate_at`` carries it to other bases.
+    """
+    began = time.perf_counter(), time.process_time()
+    train_set = subset(load_split(data, spec.task.name, "train"), spec.examples, spec.seed)
+    dev_set = load_split(data, spec.task.name, "dev")
+    trials: dict[float, Tuned] = {}
+    todo = list(spec.grid)
+    budget = len(todo) + WIDENINGS
+    while todo:
+        rate = todo.pop(0)
+        seeds = spec.seed, spec.seed
+        trials[rate] = tune(model.load(base), spec.method, spec.recipe, rate, train_set, dev_set, seeds, lambda _: None)
+        tell(len(trials) / budget)
+        if not todo and len(trials) < budget:
+            todo = _wider(sorted(trials), _best(trials))
+    best = _best(trials)
+    return {
+        "learning_rate": best,
+        "at_edge": best in (min(trials), max(trials)),
+        "trials": [
+            {"rate": r, "dev_loss": None if t.diverged else t.best_dev, "best_step": t.best_step, "flag": t.flag}
+            for r, t in sorted(trials.items())
+        ],
+        "found_at": model.shape_of(model.load(base)).model_dump(),
+        "seconds": time.perf_counter() - began[0],
+        "cpu_seconds": time.process_time() - began[1],
+    }
+
+
+def subset(examples: Sequence[Example], n: int, seed: int) -> list[Example]:
+    """The first ``n`` of one seeded permutation, so that smaller subsets lie inside larger ones.
+
+    Raises:
+        ValueError: there are fewer than ``n`` examples.
+    """
+    if n > len(examples):
+        raise ValueError(f"{n} examples are asked for, {len(examples)} are there")
+    return [examples[i] for i in np.random.default_rng([seed, 0]).permutation(len(examples))[:n]]
+
+
+def tune(
+    net: Any,
+    spec: MethodSpec,
+    recipe: FinetuneRecipe,
+    rate: float,
+    train_set: Sequence[Example],
+    dev_set: Sequence[Example],
+    seeds: tuple[int, int],
+    tell: Tell,
+) -> Tuned:
+    """Train ``net`` in place by a method and leave it at its best dev check; ``seeds`` are of init and order."""
+    method: Method = registry.get("method", spec.name)
+    row = net.config.max_position_embeddings
+    zero_dev = evaluate.mean_nats(evaluate.rows(net, dev_set, row))
+    attached = method.attach(net, spec.pet_size or 0, {**method.options, **spec.options}, seeds[0])
+    length = 0 if attached.prefix is None else len(attached.prefix)
+    tuned = Tuned(attached, zero_dev, best_dev=zero_dev)
+    optimiser = Optimiser(attached.trainable, recipe.weight_decay, recipe.clip, betas=(0.9, 0.999))
+    steps = recipe.steps(len(train_set))
+    checks = {round(steps * (i + 1) / recipe.dev_checks) for i in range(recipe.dev_checks)}
+    batches = _Batches(train_set, recipe.batch_examples, seeds[1])
+    best = optimiser.state()
+    stale = 0
+
+    def loss_of(step: int) -> tuple[torch.Tensor, int]:
+        packed = pack(batches.at(step), row, length)
+        return model.nats(net, packed, attached.prefix)[0], packed.tokens
+
+    def after(step: Step) -> bool:
+        nonlocal best, stale
+        tuned.steps, tuned.tokens = step.number, tuned.tokens + step.tokens
+        line: dict[str, float] = {"step": step.number, "loss": step.loss, "rate": step.rate}
+        tell(step.number / steps)
+        if step.number in checks:
+            line["dev_loss"] = dev = evaluate.mean_nats(evaluate.rows(net, dev_set, row, attached.prefix))
+            stale += 1
+            if dev < tuned.best_dev:
+                tuned.best_dev, tuned.best_step, stale = dev, step.number, 0
+                best = {key: value for key, value in optimiser.state().items() if key.startswith("weight/")}
+        tuned.curve.append(line)
+        return stale >= recipe.patience
+
+    try:
+        train(
+            optimiser, loss_of, cosine(rate, steps, max(1, round(steps * recipe.warmup_fraction))), range(steps), after
+        )
+    except Diverged:
+        tuned.diverged = True
+    with torch.no_grad():
+        for name, parameter in attached.trainable.items():
+            parameter.copy_(best[f"weight/{name}"])
+    return tuned
+
+
+class _Batches:
+    """Batches of a fixed number of examples; every pass is shuffled by (seed, pass)."""
+
+    def __init__(self, examples: Sequence[Example], size: int, seed: int) -> None:
+        self.examples, self.size, self.seed = examples, size, seed
+
+    def at(self, step: int) -> list[Example]:
+        wanted = range(step * self.size, (step + 1) * self.size)
+        return [self.examples[self._order(i // len(self.examples))[i % len(self.examples)]] for i in wanted]
+
+    def _order(self, epoch: int) -> np.ndarray[Any, Any]:
+        if getattr(self, "_kept", (None,))[0] != epoch:
+            self._kept = (epoch, np.random.default_rng([self.seed, 1, epoch]).permutation(len(self.examples)))
+        return self._kept[1]
+
+
+def _rate(spec: RunSpec, folder: Path | None, method: Method, shape: Any) -> float:
+    if isinstance(spec.learning_rate, float):
+        return spec.learning_rate
+    if folder is None:
+        raise ValueError("a searched learning rate needs the folder of its search")
+    found = json.loads((folder / "record.json").read_text())
+    return method.rate_at(found["learning_rate"], type(shape)(**found["found_at"]), shape)
+
+
+def _best(trials: dict[float, Tuned]) -> float:
+    return min(trials, key=lambda rate: (trials[rate].diverged, trials[rate].best_dev))
+
+
+def _wider(tried: list[float], best: float) -> list[float]:
+    """One rate further out, by the grid's own ratio, where the best lies at an edge."""
+    if len(tried) < 2:
+        return []
+    if best == tried[0]:
+        return [best * tried[0] / tried[1]]
+    return [best * tried[-1] / tried[-2]] if best == tried[-1] else []
+
+
+def _peak_memory() -> int:
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

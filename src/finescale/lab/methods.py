@@ -1,0 +1,155 @@
+"""Finetuning methods: what is trainable, how it attaches, how many parameters that is.
+
+A method never trains anything itself; there is one training loop and it asks only for the trainable parameters.
+torch and peft are imported when a method attaches, so that planning can count parameters without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from finescale.core import Shape
+from finescale.lab.ladder import count
+
+if TYPE_CHECKING:
+    import torch
+
+Options = Mapping[str, float | bool | str]
+
+
+@dataclass(frozen=True)
+class Attached:
+    """A method on a model: the parameters to train by name, and the soft prompt among them if there is one."""
+
+    trainable: dict[str, torch.nn.Parameter]
+    prefix: torch.nn.Parameter | None = None
+
+
+@dataclass(frozen=True)
+class Method:
+    """A finetuning method.
+
+    Attributes:
+        name: its name in a study file.
+        size_word: what its PET size is called there (``rank``, ``length``), or None where it has none.
+        default_sizes: PET sizes used when a study names none.
+        options: options with their defaults.
+        default_rates: learning rates searched on the smallest base when a study names none. The grids differ by
+            method on purpose: a rate shared across methods would compare a tuned method with an untuned one.
+        width_exponent: a rate found at width w0 is used at width w as ``rate · (w0 / w) ** width_exponent``.
+        count: trainable parameters in closed form, from shape and PET size.
+        attach: makes a model trainable by this method; arguments are model, PET size, options and seed.
+        source: where the method comes from.
+    """
+
+    name: str
+    size_word: str | None
+    default_sizes: tuple[int, ...]
+    options: dict[str, float | bool | str]
+    default_rates: tuple[float, ...]
+    width_exponent: float
+    count: Callable[[Shape, int], int]
+    attach: Callable[[Any, int, Options, int], Attached]
+    source: str
+    summary: str = field(default="")
+
+    def pet_params(self, shape: Shape, pet_size: int | None) -> int:
+        """Trainable parameters on a base of this shape."""
+        return self.count(shape, pet_size or 0)
+
+    def rate_at(self, rate: float, found_at: Shape, used_at: Shape) -> float:
+        """Carry a searched rate from the base it was found on to another one of the ladder."""
+        return rate * float((found_at.width / used_at.width) ** self.width_exponent)
+
+
+def _count_full(shape: Shape, pet_size: int) -> int:
+    return count(shape).total
+
+
+def _attach_full(model: Any, pet_size: int, options: Options, seed: int) -> Attached:
+    model.requires_grad_(True)
+    return Attached(dict(model.named_parameters()))
+
+
+def _count_lora(shape: Shape, rank: int) -> int:
+    attention = 4 * 2 * shape.width
+    feed_forward = 3 * (shape.width + shape.ff)
+    return shape.layers * rank * (attention + feed_forward)
+
+
+def _attach_lora(model: Any, rank: int, options: Options, seed: int) -> Attached:
+    """W + s·B·A on every linear layer of attention and MLP, s = alpha / rank, or alpha / √rank with ``rslora``."""
+    import torch
+    from peft import LoraConfig, inject_adapter_in_model
+
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=float(options["alpha"]),  # type: ignore[arg-type, unused-ignore]
+        use_rslora=bool(options["rslora"]),
+        lora_dropout=0.0,
+        target_modules="all-linear",
+    )
+    model.requires_grad_(False)
+    torch.manual_seed(seed)
+    inject_adapter_in_model(config, model)
+    dtype = model.get_input_embeddings().weight.dtype
+    trainable = {name: p for name, p in model.named_parameters() if "lora_" in name}
+    for parameter in trainable.values():
+        parameter.data = parameter.data.to(dtype)
+        parameter.requires_grad_(True)
+    return Attached(trainable)
+
+
+def _count_prompt(shape: Shape, length: int) -> int:
+    return length * shape.width
+
+
+def _attach_prompt(model: Any, length: int, options: Options, seed: int) -> Attached:
+    """A soft prompt before every example, started from the embeddings of sampled tokens (Lester et al. 2021, 3.2)."""
+    import torch
+
+    model.requires_grad_(False)
+    table = model.get_input_embeddings().weight
+    drawn = torch.randint(len(table), (length,), generator=torch.Generator().manual_seed(seed))
+    prefix = torch.nn.Parameter(table.detach()[drawn].clone())
+    return Attached({"prompt": prefix}, prefix)
+
+
+FULL = Method(
+    name="full",
+    size_word=None,
+    default_sizes=(),
+    options={},
+    default_rates=(5e-4, 1.5e-3, 5e-3),
+    width_exponent=0.5,
+    count=_count_full,
+    attach=_attach_full,
+    source="Zhang et al. 2024 (arXiv 2402.17193), section 3: full-model tuning",
+    summary="every weight is trained",
+)
+LORA = Method(
+    name="lora",
+    size_word="rank",
+    default_sizes=(8,),
+    options={"alpha": 32.0, "rslora": False},
+    default_rates=(1e-3, 3e-3, 1e-2),
+    width_exponent=0.0,
+    count=_count_lora,
+    attach=_attach_lora,
+    source="Hu et al. 2022 (arXiv 2106.09685); rank-stabilised scaling: Kalajdzievski 2023 (arXiv 2312.03732)",
+    summary="low-rank updates of all linear layers of attention and MLP",
+)
+PROMPT = Method(
+    name="prompt",
+    size_word="length",
+    default_sizes=(20,),
+    options={},
+    default_rates=(1e-2, 3e-2, 1e-1),
+    width_exponent=0.0,
+    count=_count_prompt,
+    attach=_attach_prompt,
+    source="Lester et al. 2021 (arXiv 2104.08691)",
+    summary="a soft prompt before every example, initialised from sampled vocabulary vectors",
+)

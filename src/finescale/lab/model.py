@@ -1,0 +1,100 @@
+"""One model path: transformers' own causal LM classes, loaded from a folder, run over packed rows.
+
+A rung of the ladder is ``LlamaForCausalLM`` from a config; a public checkpoint is whatever its folder says. Either way
+the code below is what trains and scores it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+
+from finescale.core import Shape
+from finescale.lab import fastpath
+from finescale.lab.packing import Packed
+from finescale.lab.tokenizer import BOS, EOS, PAD
+
+CausalLM = Any
+"""A transformers causal language model; its classes are untyped."""
+
+
+def build(shape: Shape, seed: int) -> CausalLM:
+    """A freshly initialised rung, in fp32; weights follow ``seed`` alone."""
+    fastpath.install()
+    config = LlamaConfig(
+        vocab_size=shape.vocab,
+        hidden_size=shape.width,
+        intermediate_size=shape.ff,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.heads,
+        max_position_embeddings=shape.context,
+        tie_word_embeddings=True,
+        bos_token_id=BOS,
+        eos_token_id=EOS,
+        pad_token_id=PAD,
+        attn_implementation=fastpath.ATTENTION,
+    )
+    torch.manual_seed(seed)
+    return LlamaForCausalLM(config)
+
+
+def load(folder: Path) -> CausalLM:
+    """Load a base from a local folder in the hub's layout, in this machine's compute type."""
+    fastpath.install()
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, attn_implementation=fastpath.ATTENTION, dtype=fastpath.compute_dtype(), local_files_only=True
+    )
+    return model.eval()
+
+
+def save(model: CausalLM, folder: Path) -> None:
+    """Write weights (safetensors, fp32) and config so that ``from_pretrained`` opens them."""
+    model.float().save_pretrained(folder)
+
+
+def shape_of(model: CausalLM) -> Shape:
+    """Shape of a loaded Llama-like model, for counting."""
+    config = model.config
+    return Shape(
+        layers=config.num_hidden_layers,
+        width=config.hidden_size,
+        heads=config.num_attention_heads,
+        ff=config.intermediate_size,
+        vocab=config.vocab_size,
+        context=config.max_position_embeddings,
+    )
+
+
+def nats(
+    model: CausalLM, packed: Packed, prefix: torch.Tensor | None = None, weights_N: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Loss of a packed batch.
+
+    Args:
+        model: any causal LM with ``model.model`` (the trunk) and an output projection without bias.
+        packed: the rows.
+        prefix: soft prompt, (length, width), put where ``packed.slots_BT`` points.
+        weights_N: weight of each loss position; by default the mean over them.
+
+    Returns:
+        The weighted sum of nats (differentiable) and the nats of each position, (N,), fp32.
+    """
+    embedded = model.get_input_embeddings()(packed.ids_BT)
+    if prefix is not None:
+        soft = packed.slots_BT >= 0
+        embedded = torch.where(soft[..., None], prefix[packed.slots_BT.clamp(min=0)].to(embedded.dtype), embedded)
+    hidden = model.model(
+        inputs_embeds=embedded,
+        attention_mask=packed.mask_B1TT.expand(embedded.shape[0], -1, -1, -1),
+        position_ids=packed.positions_BT,
+        use_cache=False,
+    ).last_hidden_state
+    if weights_N is None:
+        weights_N = torch.full((len(packed.at_N),), 1 / len(packed.at_N))
+    h_ND = hidden.flatten(0, 1)[packed.at_N]
+    head = model.get_output_embeddings().weight
+    return fastpath.linear_cross_entropy(h_ND, head, packed.targets_N, weights_N)

@@ -1,0 +1,16 @@
+"""The four kinds of step a study is made of, as functions of a spec and folders. Importing this readies a worker."""
+
+from __future__ import annotations
+
+import peft  # noqa: F401  (loaded ahead of time, so that a forked worker starts at once)
+import torch
+
+from finescale.lab import fastpath
+from finescale.lab.finetune import finetune, search_rate
+from finescale.lab.prepare import prepare
+from finescale.lab.pretrain import pretrain
+
+torch.set_num_threads(1)
+fastpath.keep_freed_memory()
+
+__all__ = ["finetune", "prepare", "pretrain", "search_rate"]

@@ -1,0 +1,31 @@
+"""Byte-level BPE over a study's languages (Sennrich et al. 2016; the byte alphabet of GPT-2), by ``tokenizers``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+SPECIAL = ("<pad>", "<bos>", "<eos>")
+PAD, BOS, EOS = range(3)
+
+
+def train(texts: Iterable[str], vocab: int) -> Tokenizer:
+    """Learn a vocabulary of ``vocab`` tokens; every byte is in it, so that no text is unknown."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def load(folder: Path) -> Tokenizer:
+    """Open the tokenizer of a prepared data folder."""
+    return Tokenizer.from_file(str(folder / "tokenizer.json"))
