@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from hashlib import sha256
 from itertools import product
 from typing import Any, Literal
 
@@ -24,6 +25,7 @@ from finescale.core import (
     RunSpec,
     Shape,
     TaskSpec,
+    canonical_json,
 )
 from finescale.lab.ladder import count, forward_flops, shape, train_flops
 from finescale.study.config import MethodChoice, StudySpec
@@ -74,9 +76,13 @@ def size_label(number: float) -> str:
     return f"{number:.3g}"
 
 
+def _safe(label: str) -> str:
+    """A label as the name of a folder that cannot leave the study."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", label).lstrip(".-")
+
+
 def _step(kind: Kind, label: str, spec: Noun, needs: dict[str, str], flops: float) -> Step:
-    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", label).lstrip(".-")
-    return Step(f"{safe}-{spec.fingerprint()}", kind, label, spec, needs, flops)
+    return Step(f"{_safe(label)}-{spec.fingerprint()}", kind, label, spec, needs, flops)
 
 
 class _Planner:
@@ -155,22 +161,36 @@ class _Planner:
         learning_rate = rate.spec.fingerprint() if isinstance(rate, Step) else rate
         for task, size in product(self.tasks.values(), choice.sizes or (None,)):
             method = MethodSpec(name=name, pet_size=size, options=choice.options)
+            first = RunSpec(
+                base=where,
+                task=task,
+                method=method,
+                learning_rate=learning_rate,
+                examples=1,
+                seed_subset=0,
+                seed_init=0,
+                seed_order=0,
+                recipe=finetune.recipe,
+            )
+            quick, cell = _Fingerprints(first), _safe(f"{task.name}-{name}{size or ''}-{base.label}")
             for examples in finetune.examples:
                 flops = finetune_flops(self.shapes[rung], task, method, finetune.recipe, examples)
                 for seed in finetune.seeds:
-                    run = RunSpec(
-                        base=where,
-                        task=task,
-                        method=method,
-                        learning_rate=learning_rate,
-                        examples=examples,
-                        seed_subset=seed,
-                        seed_init=seed,
-                        seed_order=seed,
-                        recipe=finetune.recipe,
-                    )
-                    label = f"{task.name}-{name}{size or ''}-{base.label}-n{examples}-s{seed}"
-                    yield _step("run", label, run, needs, flops)
+                    level = {"examples": examples, "seed_subset": seed, "seed_init": seed, "seed_order": seed}
+                    label = f"{cell}-n{examples}-s{seed}"
+                    yield Step(f"{label}-{quick.of(level)}", "run", label, first.model_copy(update=level), needs, flops)
+
+
+class _Fingerprints:
+    """Fingerprints of nouns that differ in whole-number fields: the canonical JSON of the others is made once."""
+
+    def __init__(self, noun: Noun) -> None:
+        self.parts = {key: canonical_json(value) for key, value in sorted(noun.model_dump(mode="json").items())}
+
+    def of(self, changed: dict[str, int]) -> str:
+        parts = self.parts | {key: str(value) for key, value in changed.items()}
+        text = ",".join(f'"{key}":{value}' for key, value in parts.items())
+        return sha256(f"{{{text}}}".encode()).hexdigest()[:12]
 
 
 def _task(name: str, spec: StudySpec, digests: Digests) -> TaskSpec:
