@@ -11,9 +11,17 @@ from typing import Any
 __version__ = "0.1.0.dev0"
 
 _PUBLIC: dict[str, str] = {
+    "Advice": "finescale.stats.advise",
     "FinescaleError": "finescale.errors",
+    "Fits": "finescale.stats.fits",
     "InputError": "finescale.errors",
     "Refused": "finescale.errors",
+    "Runs": "finescale.stats.runs",
+    "advise": "finescale.stats.advise",
+    "critical_size": "finescale.stats.critical",
+    "fit": "finescale.stats.fit",
+    "load_fits": "finescale.stats.files",
+    "read_runs": "finescale.stats.runs",
 }
 
 __all__ = sorted([*_PUBLIC, "__version__"])

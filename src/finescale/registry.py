@@ -13,7 +13,17 @@ from typing import Any
 from finescale.errors import Fault, InputError, near
 
 BUILT_IN: dict[str, dict[str, str]] = {
-    "law": {},
+    "law": {
+        "additive": "finescale.stats.laws:ADDITIVE",
+        "constant": "finescale.stats.laws:CONSTANT",
+        "loglog-line": "finescale.stats.laws:LOGLOG_LINE",
+        "multiplicative": "finescale.stats.laws:MULTIPLICATIVE",
+        "power": "finescale.stats.laws:POWER",
+        "product": "finescale.stats.laws:PRODUCT",
+        "rectified": "finescale.stats.laws:RECTIFIED_LAW",
+        "rectified-moving": "finescale.stats.laws:MOVING_KNEE",
+        "rectified-multiplicative": "finescale.stats.laws:RECTIFIED_MULTIPLICATIVE",
+    },
     "method": {
         "full": "finescale.lab.methods:FULL",
         "lora": "finescale.lab.methods:LORA",

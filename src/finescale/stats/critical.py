@@ -1,0 +1,162 @@
+"""Critical data size: how many examples until one method overtakes another, with its spread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from finescale.errors import Fault, InputError, near
+from finescale.stats.fits import Fits, GroupFit
+from finescale.stats.laws import Array
+
+_POINTS = 200
+
+
+def critical_size(
+    fits: Fits,
+    a: str,
+    b: str,
+    at: pd.DataFrame | dict[str, Any] | None = None,
+    within: tuple[float, float] | None = None,
+    between: str = "method",
+    level: float = 0.9,
+) -> pd.DataFrame:
+    """Number of examples at which ``a`` and ``b`` have the same expected loss.
+
+    Args:
+        fits: fits whose ``by`` contains ``between``.
+        a, b: two values of ``between``.
+        at: the other factors and ``by`` columns; one row, or a frame of several.
+        within: range of examples looked at; by default what both were seen over (or, without an overlap, all of it).
+        level: width of the interval.
+
+    Returns:
+        One row per row of ``at`` with its columns and ``a, b, from, to`` (the range), ``share`` (of draws that cross
+        in it), ``low, median, high`` (examples, over those draws), ``better_below, better_above`` (which method
+        is better at the two ends, by most draws), ``sure_below, sure_above`` (share of draws that say so), ``several``
+        (share of draws that cross more than once), ``H, gamma, closed_form`` (Zhang et al. 2024, Eq. 3; NaN unless both
+        laws are products with the same E) and ``verdict``, a sentence.
+
+    Raises:
+        InputError: ``between`` makes no groups, a group is unknown, or a factor is missing.
+    """
+    if between not in fits.by:
+        raise InputError(Fault(f"between {between!r}", "makes no groups in these fits", near(between, fits.by)))
+    if within is not None and not 0 < within[0] < within[1]:
+        raise InputError(Fault("within", f"{within} is not a range of examples", "give (smallest, largest)"))
+    rows = pd.DataFrame([{}]) if at is None else pd.DataFrame([at]) if isinstance(at, dict) else at
+    found = [_one(fits, a, b, dict(row), within, between, level) for row in rows.to_dict("records")]
+    return pd.DataFrame(found, index=rows.index)
+
+
+def _one(
+    fits: Fits, a: str, b: str, place: dict[Any, Any], within: tuple[float, float] | None, between: str, level: float
+) -> dict[str, Any]:
+    key = {name: place[name] for name in fits.by if name in place}
+    first, second = fits.find(**{**key, between: a}), fits.find(**{**key, between: b})
+    low, high = within or _overlap(first, second)
+    grid = np.geomspace(low, high, _POINTS)
+    gap = _gap(fits, a, b, place, between, grid)
+    crossing, several = _crossings(np.log(grid), gap)
+    share = float(np.isfinite(crossing).mean())
+    quantiles = np.full(3, np.nan)
+    if share > 0:
+        quantiles = np.exp(np.quantile(crossing[np.isfinite(crossing)], [(1 - level) / 2, 0.5, (1 + level) / 2]))
+    below, above = float((gap[:, 0] < 0).mean()), float((gap[:, -1] < 0).mean())
+    result = {
+        **place,
+        "a": a,
+        "b": b,
+        "from": low,
+        "to": high,
+        "share": share,
+        **dict(zip(("low", "median", "high"), map(float, quantiles), strict=True)),
+        "better_below": a if below >= 0.5 else b,
+        "better_above": a if above >= 0.5 else b,
+        "sure_below": max(below, 1 - below),
+        "sure_above": max(above, 1 - above),
+        "several": several,
+        **_closed_form(first, second, place),
+    }
+    return {**result, "verdict": _verdict(result, level)}
+
+
+def _overlap(first: GroupFit, second: GroupFit) -> tuple[float, float]:
+    one, two = first.group.support["examples"], second.group.support["examples"]
+    low, high = max(one[0], two[0]), min(one[1], two[1])
+    return (low, high) if low < high else (min(one[0], two[0]), max(one[1], two[1]))
+
+
+def _gap(fits: Fits, a: str, b: str, place: dict[Any, Any], between: str, grid: Array) -> Array:
+    """Loss of ``a`` minus loss of ``b`` (B, points), jointly drawn."""
+    asked = pd.DataFrame({"examples": np.tile(grid, 2)}).assign(**{str(name): value for name, value in place.items()})
+    asked["examples"] = np.tile(grid, 2)
+    asked[between] = np.repeat([a, b], len(grid))
+    draws = fits.draws(asked, "curve")
+    return np.asarray(draws[:, : len(grid)] - draws[:, len(grid) :])
+
+
+def _crossings(x: Array, gap: Array) -> tuple[Array, float]:
+    """First zero of each row (NaN if none), by linear interpolation; and the share of rows with more than one."""
+    change = np.signbit(gap[:, 1:]) != np.signbit(gap[:, :-1])
+    at = np.argmax(change, axis=1)
+    rows = np.arange(len(gap))
+    left, right = gap[rows, at], gap[rows, at + 1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        zero = x[at] + (x[at + 1] - x[at]) * left / (left - right)
+    return np.where(change.any(axis=1), zero, np.nan), float((change.sum(axis=1) > 1).mean())
+
+
+@dataclass(frozen=True)
+class _Product:
+    alphas: Array
+    beta: float
+    A: float
+    E: float
+
+
+def _as_product(fit: GroupFit) -> _Product | None:
+    if len(fit.members) != 1 or fit.members[0].law.name not in ("power", "multiplicative", "product"):
+        return None
+    member = fit.members[0]
+    return _Product(member.theta[:-1], float(member.theta[-1]), float(member.coef[0]), float(member.coef[1]))
+
+
+def _closed_form(first: GroupFit, second: GroupFit, place: dict[Any, Any]) -> dict[str, float]:
+    one, two = _as_product(first), _as_product(second)
+    nothing = {"H": np.nan, "gamma": np.nan, "closed_form": np.nan}
+    if one is None or two is None or min(one.A, two.A) <= 0 or one.beta == two.beta:
+        return nothing
+    if not np.isclose(one.E, two.E, rtol=1e-9):
+        return nothing
+    log_h, gammas = eq3(one.A, two.A, one.beta, two.beta, one.alphas, two.alphas)
+    names = first.members[0].factors[:-1]
+    log_size = log_h + float(sum(g * np.log(place[name]) for g, name in zip(gammas, names, strict=True)))
+    gamma = float(gammas[0]) if len(gammas) == 1 else np.nan
+    with np.errstate(over="ignore"):
+        return {"H": float(np.exp(log_h)), "gamma": gamma, "closed_form": float(np.exp(log_size))}
+
+
+def eq3(A1: float, A2: float, beta1: float, beta2: float, alpha1: Array, alpha2: Array) -> tuple[float, Array]:
+    """``D_c = H · X^gamma``: log H and gamma per factor (Zhang et al. 2024, Eq. 3)."""
+    return float((np.log(A1) - np.log(A2)) / (beta1 - beta2)), np.asarray((alpha2 - alpha1) / (beta1 - beta2))
+
+
+def _verdict(found: dict[str, Any], level: float) -> str:
+    a, b, share = found["a"], found["b"], found["share"]
+    span = f"{found['from']:,.0f} to {found['to']:,.0f} examples"
+    if share >= 0.5 and found["better_below"] != found["better_above"]:
+        other = b if found["better_above"] == a else a
+        return (
+            f"{found['better_above']} overtakes {other} at {found['median']:,.0f} examples ({level:.0%} interval "
+            f"{found['low']:,.0f} to {found['high']:,.0f}; {share:.0%} of draws cross inside {span})."
+        )
+    sure = min(found["sure_below"], found["sure_above"])
+    if share < 0.5 and found["better_below"] == found["better_above"] and sure >= level:
+        worse = b if found["better_below"] == a else a
+        said = f"{found['better_below']} beats {worse} throughout in {sure:.0%} of draws"
+        return f"no crossing inside the range ({span}): {said}."
+    return f"undecided: {share:.0%} of draws cross inside {span}; more seeds or a wider range would tell."

@@ -1,0 +1,274 @@
+"""``fit``: any law, any groups, shared parameters, held-out levels, intervals and a status for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from finescale import registry
+from finescale.core import FACTORS
+from finescale.errors import Faults, collecting, near
+from finescale.stats.fits import Fits, GroupFit, Member, law_named
+from finescale.stats.groups import Cell, Group, PointFit, predict, resolve, solve
+from finescale.stats.laws import Array, Law
+from finescale.stats.runs import Runs, read_runs
+from finescale.stats.solve import Objective, Solution
+from finescale.stats.status import judge, too_few
+from finescale.stats.uncertainty import Noise, Resamples, choose, noise_of, pooled, resample
+
+OBJECTIVES = {
+    "robust": Objective("log", None),
+    "chinchilla": Objective("log", 1e-3),
+    "paper": Objective("loss", 1e-3),
+}
+Names = str | Sequence[str] | None
+
+
+def fit(
+    runs: Runs | pd.DataFrame | str | Path,
+    law: str = "auto",
+    factor: Names = None,
+    by: Names = (),
+    share: Names = (),
+    y: str = "loss",
+    hold_out: dict[str, int] | None = None,
+    seed: int = 0,
+    draws: int = 400,
+    objective: str = "robust",
+    protocol: str | None = None,
+) -> Fits:
+    """Fit a law to every group of a table of runs.
+
+    Args:
+        runs: a table of runs, or what ``read_runs`` takes.
+        law: a registered law, or ``auto``, the forecaster that combines laws by how well they forecast.
+        factor: the factors besides ``examples`` (``model_params``, ``pretrain_tokens``, ``pet_params``); None fits a
+            curve in examples alone.
+        by: columns whose values make groups; each group has its own fit.
+        share: names of parameters common to all groups (of the same task, if ``task`` is in ``by``).
+        y: the column that is fitted; positive, nats per target token for the laws' units to hold.
+        hold_out: number of largest levels of a factor kept out of the fit, as ``{"examples": 1}``.
+        seed: seed of the resampling; the estimates do not depend on it.
+        draws: resamples behind each interval.
+        objective: ``robust`` (Huber on log residuals, turning linear at 1.345 robust standard deviations),
+            ``chinchilla`` (Huber on log residuals, delta 1e-3) or ``paper`` (Huber on L, delta 1e-3; Eq. 2).
+        protocol: ``paper`` shares beta and E over the factors and then refits A and alpha per factor; ``fit`` itself
+            takes one factor or several at once.
+
+    Raises:
+        InputError: unknown names, missing columns, empty groups; every fault is listed.
+    """
+    table = runs if isinstance(runs, Runs) else read_runs(runs)
+    factors, by, share = (*_tuple(factor),), _tuple(by), _tuple(share)
+    _check(table.usable, law, factors, by, share, y, hold_out or {}, objective)
+    groups = _groups(table.usable, (*factors, "examples"), by, y, hold_out or {})
+    fits = Fits(law, factors, by, [], seed, y, tuple(f.sentence for f in table.findings if f.excludes))
+    fits.about = {"objective": objective, "hold_out": hold_out or {}, "share": list(share), "draws": draws}
+    fits.groups = fit_groups(law_named(law), groups, share, OBJECTIVES[objective], draws, seed)
+    return fits
+
+
+def fit_groups(
+    law: Law, groups: list[Group], share: tuple[str, ...], objective: Objective, draws: int, seed: int
+) -> list[GroupFit]:
+    """Fit one law to groups; those too small are reported as such and stay out of the sharing."""
+    small = {id(group): too_few(law, group) for group in groups}
+    able = [_last_levels(law, group) for group in groups if small[id(group)] is None]
+    cells = [Cell(law, part, share, objective) for part in _scopes(able, share)]
+    points = [solve(cell) for cell in cells]
+    noises = [_noise(cell, point) for cell, point in zip(cells, points, strict=True)]
+    shared = pooled(noises)
+    done: dict[str, GroupFit] = {}
+    for index, (cell, point, noise) in enumerate(zip(cells, points, noises, strict=True)):
+        rng = np.random.default_rng([seed, index])
+        for one in _with_draws(cell, point, noise, shared, draws, rng):
+            done[one.group.label] = one
+    nothing = np.zeros(draws)
+    for group in groups:
+        status = small[id(group)]
+        if status is not None:
+            how = {"runs": len(group.frame)}
+            done[group.label] = GroupFit(group, law.name, [], status, nothing, nothing, nothing, how)
+    return [done[group.label] for group in groups]
+
+
+def _tuple(names: Names) -> tuple[str, ...]:
+    if names is None:
+        return ()
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+# ------------------------------------------------------------------------------------------------------------- checking
+
+
+def _check(
+    frame: pd.DataFrame,
+    law: str,
+    factors: tuple[str, ...],
+    by: tuple[str, ...],
+    share: tuple[str, ...],
+    y: str,
+    hold_out: dict[str, int],
+    objective: str,
+) -> None:
+    with collecting() as faults:
+        others = [name for name in FACTORS if name != "examples"]
+        for name in factors:
+            if name not in others:
+                faults.add(f"factor {name!r}", "is not a factor", near(name, others))
+        for name in (*factors, *by, y):
+            if name not in frame:
+                faults.add(f"column {name!r}", "is not in the table of runs", near(name, map(str, frame.columns)))
+        for name, count in hold_out.items():
+            if name not in (*factors, "examples"):
+                faults.add(f"hold_out[{name!r}]", "is not a factor of this fit", near(name, (*factors, "examples")))
+            elif count < 0:
+                faults.add(
+                    f"hold_out[{name!r}]", f"{count} is negative", "give the number of largest levels to keep out"
+                )
+        if objective not in OBJECTIVES:
+            faults.add(f"objective {objective!r}", "is unknown", near(objective, OBJECTIVES))
+        if not len(frame):
+            faults.add("runs", "none is usable", "see read_runs(...).findings")
+        _check_values(frame, (*factors, "examples", y), faults)
+        _check_law(law, factors, share, faults)
+
+
+def _check_values(frame: pd.DataFrame, names: Iterable[str], faults: Faults) -> None:
+    for name in names:
+        if name in frame:
+            value = pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=float)
+            wrong = frame.index[~(np.isfinite(value) & (value > 0))]
+            if len(wrong):
+                rows = ", ".join(map(str, wrong[:6]))
+                faults.add(
+                    f"column {name!r}", f"is not a positive number in {len(wrong)} rows ({rows} …)", "drop or mend"
+                )
+
+
+def _check_law(name: str, factors: tuple[str, ...], share: tuple[str, ...], faults: Faults) -> None:
+    if name not in registry.names("law"):
+        faults.add(f"law {name!r}", "is unknown", near(name, [*registry.names("law"), "auto"]))
+        return
+    law = law_named(name)
+    fewest, most = law.factors
+    if not fewest <= len(factors) <= most:
+        fitting = [n for n in registry.names("law") if _takes(law_named(n), len(factors))]
+        wanted = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+        faults.add(
+            f"law {name!r}", f"takes {wanted} factors besides examples, not {len(factors)}", "try " + ", ".join(fitting)
+        )
+        return
+    known = [p.name for p in law.parameters(factors)]
+    for parameter in share:
+        if parameter not in known:
+            faults.add(f"share {parameter!r}", f"is no parameter of {name}", near(parameter, known))
+
+
+def _takes(law: Law, count: int) -> bool:
+    return law.factors[0] <= count <= law.factors[1]
+
+
+# ------------------------------------------------------------------------------------------------------------- grouping
+
+
+def _groups(
+    frame: pd.DataFrame, factors: tuple[str, ...], by: tuple[str, ...], y: str, hold_out: dict[str, int]
+) -> list[Group]:
+    parts = frame.groupby(list(by), dropna=False, sort=True) if by else [((), frame)]
+    groups = []
+    for key, part in parts:
+        held = held_rows(part, hold_out)
+        named = dict(zip(by, key, strict=True))
+        groups.append(Group(named, factors, part[~held], part[held], y))
+    return groups
+
+
+def held_rows(frame: pd.DataFrame, hold_out: dict[str, int]) -> pd.Series:
+    """Rows at one of the largest levels of any factor named."""
+    out = pd.Series(False, index=frame.index)
+    for name, count in hold_out.items():
+        if count:
+            out |= frame[name].isin(np.sort(frame[name].unique())[-count:])
+    return out
+
+
+def _scopes(groups: list[Group], share: tuple[str, ...]) -> list[list[Group]]:
+    """Groups solved together: each alone, or all of one task if parameters are shared."""
+    if not share:
+        return [[group] for group in groups]
+    scopes: dict[Any, list[Group]] = {}
+    for group in groups:
+        scopes.setdefault(group.key.get("task"), []).append(group)
+    return list(scopes.values())
+
+
+def _last_levels(law: Law, group: Group) -> Group:
+    if law.last is None:
+        return group
+    top = np.sort(group.frame["examples"].unique())[-law.last :]
+    return Group(group.key, group.factors, group.frame[group.frame["examples"].isin(top)], group.held, group.y_name)
+
+
+# ---------------------------------------------------------------------------------------------------------- uncertainty
+
+
+def _residual(cell: Cell, point: PointFit) -> tuple[Array, Array]:
+    fitted = predict(cell.problem(), point.theta, point.coef)
+    return np.log(cell.y) - np.log(fitted), fitted
+
+
+def _noise(cell: Cell, point: PointFit) -> Noise:
+    parameters = len(point.theta) + len(point.coef)
+    # A, E and one exponent per factor besides examples speak about differences between bases.
+    on_base = min(1 + len(cell.groups[0].factors[:-1]), 3) if len(cell.groups[0].factors) > 1 else 1
+    return noise_of(_residual(cell, point)[0], cell.joint_codes("base"), parameters, on_base)
+
+
+def _with_draws(
+    cell: Cell, point: PointFit, noise: Noise, shared: float, draws: int, rng: np.random.Generator
+) -> list[GroupFit]:
+    fitted = _residual(cell, point)[1]
+    clusters, base = cell.joint_codes("clusters"), cell.joint_codes("base")
+    scheme = choose(clusters, base)
+    made = resample(scheme, cell.y, fitted, clusters, base, noise, shared, draws, rng)
+    redone = resolve(cell, point, made.y, made.weights)
+    return [
+        _group_fit(
+            cell, index, point, redone, made, {"scheme": scheme, "noise_run": noise.run, "noise_base": noise.base}
+        )
+        for index in range(len(cell.groups))
+    ]
+
+
+def _group_fit(
+    cell: Cell, index: int, point: PointFit, redone: Solution, made: Resamples, how: dict[str, Any]
+) -> GroupFit:
+    group, shape_at, coef_at = cell.groups[index], cell.shape_at[index], cell.coef_at[index]
+    member = Member(
+        cell.law,
+        group.factors,
+        point.theta[shape_at],
+        point.coef[coef_at],
+        redone.theta[:, shape_at],
+        redone.coef[:, coef_at],
+        np.ones(len(redone.theta)),
+    )
+    log_y = np.log(group.y)
+    left = np.sum((log_y - member.log_point(group.z)) ** 2)
+    explained = 1 - float(left / max(np.sum((log_y - log_y.mean()) ** 2), 1e-300))
+    how |= {
+        "runs": len(group.frame),
+        "objective": point.objective,
+        "gradient": point.gradient,
+        "huber_delta": point.delta,
+        "starts": point.starts,
+        "agreeing_starts": point.agreeing,
+        "explained": explained,
+    }
+    status = judge(group, member, explained)
+    return GroupFit(group, cell.law.name, [member], status, made.run, made.base, np.zeros(len(made.run)), how)

@@ -1,0 +1,309 @@
+"""What a fit knows and can say: estimates, draws, support, status, forecasts, tables, files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from finescale import registry
+from finescale.errors import Fault, Faults, InputError, collecting, near
+from finescale.stats.groups import Group, log_factors
+from finescale.stats.laws import Array, Law, Parameter
+from finescale.stats.uncertainty import WORDS
+
+Kind = Literal["run", "curve"]
+
+
+@dataclass(frozen=True)
+class Status:
+    """Outcome of a fit (``Converged, AtBound, Unidentified, TooFew, NotALaw``) and a sentence with a next step."""
+
+    name: str
+    sentence: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.sentence}"
+
+
+@dataclass
+class Member:
+    """A law with its estimates and draws: shapes (P,), coefficients (M,), draws (B, P) and (B, M), weights (B,)."""
+
+    law: Law
+    factors: tuple[str, ...]
+    theta: Array
+    coef: Array
+    draws_theta: Array
+    draws_coef: Array
+    weight: Array
+
+    def log_draws(self, z: Array) -> Array:
+        """Log loss (B, N) of every draw at log-factors ``z`` (N, K of this member)."""
+        return np.asarray(np.log(np.maximum(self.law.predict(z, self.draws_theta, self.draws_coef), 1e-300)))
+
+    def log_point(self, z: Array) -> Array:
+        return np.asarray(np.log(np.maximum(self.law.predict(z, self.theta[None], self.coef[None])[0], 1e-300)))
+
+
+@dataclass
+class GroupFit:
+    """One group's fit.
+
+    Attributes:
+        members: laws whose log forecasts are averaged with their weights; one member unless the law is ``auto``.
+        run: drawn noise of log loss per run (B,).
+        base: drawn deviation of a new base (B,).
+        strain: drawn error of extrapolation per unit of log reach (B,); 0 unless calibrated by ``auto``.
+        diagnostics: objective, gradient, starts, resampling and whatever else explains the fit; JSON-able.
+    """
+
+    group: Group
+    law: str
+    members: list[Member]
+    status: Status
+    run: Array
+    base: Array
+    strain: Array
+    diagnostics: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def fitted(self) -> bool:
+        return bool(self.members)
+
+    def reach(self, frame: pd.DataFrame) -> Array:
+        """How many times beyond the support each row (N,) lies, in its worst factor; 1 is inside."""
+        worst = np.ones(len(frame))
+        for name, (low, high) in self.group.support.items():
+            value = frame[name].to_numpy(dtype=float)
+            worst = np.maximum(worst, np.maximum(value / high, low / value))
+        return worst
+
+    def log_draws(self, frame: pd.DataFrame, kind: Kind, rng: np.random.Generator) -> Array:
+        """Joint draws (B, N) of log loss: one curve per draw; ``run`` adds the noise of a new run of a new base."""
+        total = sum(m.weight[:, None] * m.log_draws(log_factors(frame, m.factors)) for m in self.members)
+        out = np.asarray(total, dtype=float)
+        out += self.strain[:, None] * np.log(self.reach(frame))
+        if kind == "run":
+            spread = np.hypot(self.run, self.base)
+            out += spread[:, None] * rng.standard_normal(out.shape)
+        return out
+
+
+@dataclass
+class Fits:
+    """Fits of one law to the groups of a table of runs; what ``fit`` returns.
+
+    Attributes:
+        law: name of the law, or ``auto``.
+        factor: factors besides ``examples``.
+        by: the columns that make groups.
+        groups: one fit per group.
+        left_out: findings about rows that no fit used.
+    """
+
+    law: str
+    factor: tuple[str, ...]
+    by: tuple[str, ...]
+    groups: list[GroupFit]
+    seed: int = 0
+    y: str = "loss"
+    left_out: tuple[str, ...] = ()
+    about: dict[str, Any] = field(default_factory=dict)
+
+    # ---------------------------------------------------------------------------------------------------- asking
+
+    @property
+    def status(self) -> dict[str, Status]:
+        """Outcome per group, by the group's label."""
+        return {fit.group.label: fit.status for fit in self.groups}
+
+    @property
+    def factors(self) -> tuple[str, ...]:
+        return (*self.factor, "examples")
+
+    def find(self, **key: Any) -> GroupFit:
+        """The fit of the group with these ``by`` values.
+
+        Raises:
+            InputError: no such group; the message lists those there are.
+        """
+        for fit in self.groups:
+            if all(fit.group.key.get(name) == value for name, value in key.items() if name in self.by):
+                return fit
+        wanted = ", ".join(f"{name}={value}" for name, value in key.items())
+        raise InputError(Fault(f"group {wanted}", "is not in these fits", near(wanted, self.status)))
+
+    def draws(self, frame: pd.DataFrame, kind: Kind = "curve") -> Array:
+        """Joint draws of the loss, one column per row of ``frame``: (B, N) in nats per target token.
+
+        Draw b of two groups is joint when they share parameters and independent otherwise.
+
+        Raises:
+            InputError: columns are missing, factors are not positive, or a group is unknown or was not fitted.
+        """
+        where = self._match(frame)
+        B = max(len(fit.run) for fit in self.groups)
+        out = np.empty((B, len(frame)))
+        rng = np.random.default_rng([self.seed, 7])
+        for index, fit in enumerate(self.groups):
+            rows = np.flatnonzero(where == index)
+            if len(rows):
+                out[:, rows] = np.exp(fit.log_draws(frame.iloc[rows], kind, rng))
+        return out
+
+    def reach(self, frame: pd.DataFrame) -> Array:
+        """How many times beyond the support each row lies (N,); 1 is inside."""
+        where, out = self._match(frame), np.empty(len(frame))
+        for index, fit in enumerate(self.groups):
+            rows = where == index
+            out[rows] = fit.reach(frame[rows])
+        return out
+
+    def forecast(
+        self, frame: pd.DataFrame | None = None, level: float = 0.9, kind: Kind = "run", **factors: Any
+    ) -> pd.DataFrame:
+        """Forecast the loss of runs nobody has made.
+
+        Args:
+            frame: one row per run with the factors and the ``by`` columns; or give them by name, as
+                ``forecast(method="lora", model_params=7e9, examples=20_000)``.
+            level: probability that the interval holds the value.
+            kind: ``run`` for a single new run (adds its noise), ``curve`` for the law's expected loss.
+
+        Returns:
+            A frame aligned to the rows given: ``median, low, high`` in nats per target token, and ``reach``, how many
+            times beyond the support the row lies in its worst factor (1 is inside).
+
+        Raises:
+            InputError: as ``draws``; every fault is listed.
+        """
+        asked = pd.DataFrame([factors]) if frame is None else frame
+        if not 0 < level < 1:
+            raise InputError(Fault("level", f"{level} is not between 0 and 1", "0.9 is usual"))
+        if kind not in ("run", "curve"):
+            raise InputError(Fault("kind", f"{kind!r} is unknown", near(str(kind), ["run", "curve"])))
+        draws = self.draws(asked, kind)
+        low, median, high = np.quantile(draws, [(1 - level) / 2, 0.5, (1 + level) / 2], axis=0)
+        return pd.DataFrame({"median": median, "low": low, "high": high, "reach": self.reach(asked)}, index=asked.index)
+
+    def _match(self, frame: pd.DataFrame) -> Array:
+        """Index of the group of every row, after checking everything."""
+        with collecting() as faults:
+            for name in (*self.by, *self.factors):
+                if name not in frame:
+                    faults.add(
+                        f"column {name!r}", "is missing from the frame to forecast", near(name, map(str, frame.columns))
+                    )
+            for name in self.factors:
+                if name in frame:
+                    _check_positive(frame, name, faults)
+            known = all(name in frame for name in self.by)
+            return self._groups_of(frame, faults) if known else np.zeros(0)
+
+    def _groups_of(self, frame: pd.DataFrame, faults: Faults) -> Array:
+        keys = {tuple(fit.group.key[name] for name in self.by): index for index, fit in enumerate(self.groups)}
+        rows = list(zip(*(frame[name] for name in self.by), strict=True)) if self.by else [()] * len(frame)
+        for row in dict.fromkeys(rows):
+            label = ", ".join(f"{name}={value}" for name, value in zip(self.by, row, strict=True))
+            if row not in keys:
+                faults.add(f"group {label}", "is not in these fits", near(label, self.status))
+            elif not self.groups[keys[row]].fitted:
+                faults.add(f"group {label}", "was not fitted", str(self.groups[keys[row]].status))
+        return np.array([keys.get(row, -1) for row in rows])
+
+    def held_out(self, level: float = 0.9) -> pd.DataFrame:
+        """Forecasts of the held-out runs beside what was observed, one row per run.
+
+        Columns: the runs' own columns, ``observed, median, low, high, reach``, ``error`` (median minus observed, nats)
+        and ``relative_error`` (its size over the observed loss). Empty if nothing was held out.
+        """
+        parts = [fit.group.held for fit in self.groups if fit.fitted and len(fit.group.held)]
+        if not parts:
+            return pd.DataFrame(columns=[*self.by, *self.factors, "observed", "median", "low", "high", "reach"])
+        held = pd.concat(parts)
+        out = held.drop(columns=[self.y]).assign(observed=held[self.y]).join(self.forecast(held, level))
+        out["error"] = out["median"] - out["observed"]
+        out["relative_error"] = out["error"].abs() / out["observed"]
+        return out.reset_index(drop=True)
+
+    # -------------------------------------------------------------------------------------------------- reporting
+
+    def table(self, level: float = 0.9) -> pd.DataFrame:
+        """One row per group, law and parameter: ``estimate, low, high, unit, meaning, weight, status``."""
+        rows = [row for fit in self.groups for row in _table_rows(fit, level)]
+        columns = [*self.by, "law", "weight", "parameter", "estimate", "low", "high", "unit", "meaning", "status"]
+        return pd.DataFrame(rows, columns=columns)
+
+    def correlations(self, **key: Any) -> pd.DataFrame:
+        """Correlations between the parameters of a group's (heaviest) law, over its draws."""
+        member = max(self.find(**key).members, key=lambda m: float(m.weight.mean()))
+        names = [p.name for p in member.law.parameters(member.factors[:-1])]
+        draws = np.concatenate([member.draws_theta, np.log(np.maximum(member.draws_coef, 1e-12))], axis=1)
+        return pd.DataFrame(draws, columns=names).corr()
+
+    def citations(self) -> list[str]:
+        """Sources of the laws used and of the way they are fitted."""
+        sources = [member.law.source for fit in self.groups for member in fit.members]
+        how = ["Golub & Pereyra 2003, Separable nonlinear least squares, doi 10.1088/0266-5611/19/2/201"]
+        return list(dict.fromkeys([*sources, *how]))
+
+    def plot(self, ax: Any = None, level: float = 0.9) -> Any:
+        """Draw runs, curves and bands against ``examples``; returns the matplotlib Axes."""
+        from finescale.stats.plots import draw
+
+        return draw(self, ax, level)
+
+    def to_json(self, path: Any) -> None:
+        """Write everything, unrounded, to one JSON file (written aside, then renamed)."""
+        from finescale.stats.files import save
+
+        save(self, path)
+
+    def __str__(self) -> str:
+        head = f"law {self.law}, factors {', '.join(self.factors)}, {len(self.groups)} groups, seed {self.seed}"
+        table = self.table()[[*self.by, "law", "parameter", "estimate", "low", "high", "unit"]]
+        body = (
+            table.to_string(index=False, float_format=lambda value: f"{value:.4g}") if len(table) else "nothing fitted"
+        )
+        states = [f"{label}: {status}" for label, status in self.status.items()]
+        schemes = {fit.diagnostics.get("scheme") for fit in self.groups if fit.fitted}
+        how = [f"90 % intervals: {WORDS.get(str(scheme), str(scheme))}" for scheme in sorted(map(str, schemes))]
+        return "\n".join([head, body, *states, *how, *(f"left out: {line}" for line in self.left_out)])
+
+
+def _check_positive(frame: pd.DataFrame, name: str, faults: Faults) -> None:
+    value = pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=float)
+    wrong = np.flatnonzero(~(np.isfinite(value) & (value > 0)))
+    if len(wrong):
+        rows = ", ".join(str(frame.index[row]) for row in wrong[:6])
+        faults.add(f"column {name!r}", f"is not a positive finite number in rows {rows}", "a law has no value there")
+
+
+def natural(parameter: Parameter, value: Array) -> Array:
+    """A parameter as it is reported: those searched as logarithms are given as themselves."""
+    return np.exp(value) if parameter.log else value
+
+
+def _table_rows(fit: GroupFit, level: float) -> list[list[Any]]:
+    rows = []
+    for member in fit.members:
+        names = member.law.parameters(member.factors[:-1])
+        points = np.concatenate([member.theta, member.coef])
+        draws = np.concatenate([member.draws_theta, member.draws_coef], axis=1)
+        bounds = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        for i, p in enumerate(names):
+            values = [float(natural(p, v)) for v in (points[i], bounds[0, i], bounds[1, i])]
+            key, weight = list(fit.group.key.values()), float(member.weight.mean())
+            rows.append([*key, member.law.name, weight, p.name, *values, p.unit, p.words, fit.status.name])
+    return rows
+
+
+def law_named(name: str) -> Law:
+    """The registered law of this name."""
+    law = registry.get("law", name)
+    if not isinstance(law, Law):
+        raise InputError(Fault(f"law {name!r}", "is registered but is not a finescale.stats.laws.Law"))
+    return law

@@ -1,0 +1,174 @@
+"""What fits say: forecasts, files, crossings, advice, and what read_runs notices."""
+
+import json
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+
+import finescale as fs
+from finescale.stats.critical import eq3
+
+mpl.use("Agg")
+TRUTH = {"full": (90.0, 0.25, 0.25, 1.2), "lora": (40.0, 0.25, 0.12, 1.2)}
+
+
+def runs(noise: float = 0.004) -> pd.DataFrame:
+    rng = np.random.default_rng(5)
+    rows = []
+    for method, (A, alpha, beta, E) in TRUTH.items():
+        for rung, X in zip("abcd", (1e5, 3e5, 1e6, 3e6), strict=True):
+            for D in (100, 200, 400, 800, 1600, 3200):
+                loss = (A * X**-alpha * D**-beta + E) * np.exp(noise * rng.standard_normal())
+                rows.append({"method": method, "base": rung, "model_params": X, "examples": D, "seed": 0, "loss": loss})
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture(scope="module")
+def fits() -> fs.Fits:
+    return fs.fit(
+        runs(), "multiplicative", "model_params", by="method", share=["E"], hold_out={"examples": 1}, draws=200
+    )
+
+
+def candidates(examples: float) -> pd.DataFrame:
+    sizes = {"a": 1e5, "d": 3e6}
+    rows = [{"method": m, "base": b, "model_params": x, "examples": examples} for m in TRUTH for b, x in sizes.items()]
+    return pd.DataFrame(rows)
+
+
+def test_forecast_is_aligned_ordered_and_widens(fits: fs.Fits) -> None:
+    asked = candidates(800.0).set_index(pd.Index([10, 3, 7, 5]))
+    said = fits.forecast(asked)
+    assert list(said.index) == [10, 3, 7, 5]
+    assert (said["low"] < said["median"]).all()
+    assert (said["median"] < said["high"]).all()
+    curve = fits.forecast(asked, kind="curve")
+    assert ((said["high"] - said["low"]) > (curve["high"] - curve["low"])).all()
+    far = fits.forecast(asked.assign(examples=1e6))
+    assert (far["high"] / far["low"] > said["high"] / said["low"]).all()
+    assert far["reach"].to_numpy() == pytest.approx(1e6 / 1600)
+
+
+def test_forecast_by_name_equals_forecast_by_frame(fits: fs.Fits) -> None:
+    row = {"method": "lora", "model_params": 1e6, "examples": 2000.0}
+    pd.testing.assert_frame_equal(fits.forecast(**row), fits.forecast(pd.DataFrame([row])))
+
+
+def test_forecast_lists_every_fault(fits: fs.Fits) -> None:
+    bad = pd.DataFrame({"method": ["lorra", "full"], "model_params": [np.nan, 1.0], "examples": [0.0, -3.0]})
+    with pytest.raises(fs.InputError) as caught:
+        fits.forecast(bad)
+    text = str(caught.value)
+    for part in ("3 faults", "'examples'", "'model_params'", "did you mean 'method=lora'"):
+        assert part in text
+
+
+def test_held_out_runs_are_the_largest_level_and_are_forecast_well(fits: fs.Fits) -> None:
+    held = fits.held_out()
+    assert set(held["examples"]) == {3200.0}
+    assert len(held) == 8
+    assert held["relative_error"].mean() < 0.01
+    assert {"method", "base", "observed", "median", "low", "high", "reach", "error"} <= set(held)
+
+
+def test_saved_fits_forecast_exactly_the_same(fits: fs.Fits, tmp_path) -> None:
+    fits.to_json(tmp_path / "fits.json")
+    again = fs.load_fits(tmp_path / "fits.json")
+    pd.testing.assert_frame_equal(again.table(), fits.table(), check_exact=True)
+    asked = candidates(5000.0)
+    pd.testing.assert_frame_equal(again.forecast(asked), fits.forecast(asked), check_exact=True)
+    pd.testing.assert_frame_equal(again.held_out(), fits.held_out(), check_exact=True)
+    assert str(again) == str(fits)
+
+
+def test_another_format_is_refused(tmp_path) -> None:
+    (tmp_path / "x.json").write_text(json.dumps({"format": "finescale-fits/0"}))
+    with pytest.raises(fs.InputError, match="expected 'finescale-fits/1'"):
+        fs.load_fits(tmp_path / "x.json")
+
+
+def test_critical_size_matches_the_closed_form_and_the_truth(fits: fs.Fits) -> None:
+    found = fs.critical_size(fits, "full", "lora", at={"model_params": 1e6}, within=(10, 1e5)).iloc[0]
+    truth = (90 / 40) ** (1 / (0.25 - 0.12))
+    assert found["closed_form"] == pytest.approx(found["median"], rel=0.05)
+    assert found["low"] < truth < found["high"]
+    assert found["share"] > 0.95
+    assert found["better_above"] == "full"
+    assert found["verdict"].startswith("full overtakes lora at")
+
+
+def test_no_crossing_is_said(fits: fs.Fits) -> None:
+    found = fs.critical_size(fits, "full", "lora", at={"model_params": 1e6}, within=(20_000, 50_000)).iloc[0]
+    assert found["share"] == 0.0
+    assert np.isnan(found["median"])
+    assert found["verdict"].startswith("no crossing inside the range (20,000 to 50,000 examples): full beats lora")
+
+
+def test_equation_3_on_the_papers_own_numbers() -> None:
+    # Zhang et al. 2024, Table 4, En-De, model size, full against prompt; Table 5 prints H = 3.7e14, gamma = -1.2.
+    log_h, gamma = eq3(1.2e5, 3.9e3, 0.15, 0.051, np.array([0.52]), np.array([0.40]))
+    assert gamma[0] == pytest.approx(-1.2, abs=0.05)
+    assert np.exp(log_h) == pytest.approx(3.7e14, rel=3.0)
+
+
+def test_advice_names_the_best_and_its_probability(fits: fs.Fits) -> None:
+    advice = fs.advise(fits, candidates(3000.0))
+    assert advice.best is not None
+    assert (advice.best["method"], advice.best["base"]) == ("full", "d")
+    assert advice.probability > 0.9
+    assert advice.runner_up is not None
+    assert advice.table["p_best"].sum() == pytest.approx(1.0)
+    assert advice.sentence.startswith("With 3,000 examples, full finetuning on base d is best with probability")
+
+
+def test_advice_is_refused_far_beyond_the_support(fits: fs.Fits) -> None:
+    advice = fs.advise(fits, candidates(100_000.0))
+    assert advice.refused
+    assert "more than 4 times" in advice.sentence
+
+
+def test_advice_for_a_target_takes_the_cheapest_that_meets_it(fits: fs.Fits) -> None:
+    many = pd.concat([candidates(float(n)) for n in (100, 400, 1600, 3200)])
+    advice = fs.advise(fits, many, target_loss=1.7)
+    assert advice.best is not None
+    meets = advice.table.query("p_target >= 0.9")
+    assert advice.best["examples"] == meets["examples"].min()
+
+
+def test_plot_draws_every_group(fits: fs.Fits) -> None:
+    ax = fits.plot()
+    assert len(ax.get_legend().get_texts()) == 2
+    assert len(ax.collections) == 8
+
+
+def test_read_runs_finds_what_is_wrong_and_keeps_every_row(tmp_path) -> None:
+    frame = pd.DataFrame(
+        {
+            "model": ["m"] * 9 + ["k"],
+            "n": [0, 100, 200, 400, 800, 1600, 3200, 3200, 6400, 100],
+            "loss": [5.0, 3.0, 3.1, 2.8, 2.7, 2.6, 2.5, 2.5, np.nan, 25.0],
+        }
+    )
+    frame.to_csv(tmp_path / "runs.csv", index=False)
+    found = fs.read_runs(tmp_path / "runs.csv", {"model": "base", "n": "examples"})
+    assert len(found) == 10
+    assert {f.kind for f in found.findings} >= {"size 0", "not finite", "rise", "duplicate", "straight line", "unit"}
+    assert len(found.usable) == 8
+
+
+def test_read_runs_sees_the_known_blemishes_of_a_published_table() -> None:
+    opt = pd.DataFrame({"base": "opt-6.7b", "examples": [204800, 409600, 819200, 1638400]})
+    found = fs.read_runs(opt.assign(loss=[1.338759, 1.307568, 1.276376, 1.245185]))
+    assert [f.kind for f in found.findings] == ["straight line"]
+    two = pd.DataFrame({"base": ["phi-2", "lamini"], "examples": 819200, "loss": 1.35387504100799})
+    assert [f.kind for f in fs.read_runs(two).findings] == ["shared decimals"]
+
+
+def test_read_runs_lists_every_fault() -> None:
+    with pytest.raises(fs.InputError) as caught:
+        fs.read_runs(pd.DataFrame({"size": ["a"], "model_params": ["x"]}))
+    assert "column 'examples'" in str(caught.value)
+    assert "column 'loss'" in str(caught.value)
+    assert "is not a number in rows 0" in str(caught.value)
