@@ -9,27 +9,43 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
 from finescale import registry
 from finescale.core import FACTORS, FinetuneRecipe, PretrainRecipe
 from finescale.errors import Faults, collecting, near
-from finescale.study.fields import Count, Counts, Distinct, Names, Positive, Rung, Section, Seed, Seeds, Some, known
+from finescale.lab.corpora.cache import FETCHERS
+from finescale.lab.corpora.recipes import RECIPES
+from finescale.study.fields import (
+    Count,
+    Counts,
+    Distinct,
+    Names,
+    Positive,
+    Rung,
+    Section,
+    Seed,
+    Seeds,
+    Some,
+    known,
+    one_of,
+)
 from finescale.study.files import FileTask, check_task
 
 STUDY_FILE = "study.toml"
 TASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-Factor = Literal["model_params", "pretrain_tokens", "pet_params", "examples"]
 
 
 class Data(Section):
     """Where real text comes from."""
 
     corpus: Literal["debian"] = "debian"
-    tier: str = "starter"
-    source: str = Field(default="auto", description="where packages are fetched from; no part of the identity")
+    tier: Annotated[str, one_of(lambda: sorted({recipe.tier for recipe in RECIPES}))] = "starter"
+    source: Annotated[str, one_of(lambda: ["auto", *FETCHERS])] = Field(
+        default="auto", description="where packages are fetched from; no part of the identity"
+    )
 
 
 class Base(Section):
@@ -85,10 +101,14 @@ class Evaluate(Section):
 
 
 class FitChoice(Section):
-    """Laws fitted, and how many of the largest levels of each factor are kept out to test them."""
+    """Laws fitted, in which factor besides ``examples``, and how many of a factor's largest levels test them.
+
+    By default one level is held out of the factor and of ``examples``, each where that leaves three or more.
+    """
 
     laws: Annotated[tuple[Annotated[str, known("law")], ...], Some, Distinct] = ("multiplicative",)
-    hold_out: dict[Factor, Count] = Field(default={"model_params": 1, "examples": 1})
+    factor: Literal["model_params", "pretrain_tokens", "pet_params"] = "model_params"
+    hold_out: dict[str, Count] | None = None
     level: Annotated[float, Field(gt=0.5, lt=1)] = 0.9
     seed: Seed = 0
 
@@ -197,7 +217,7 @@ def _section(model: type[BaseModel], raw: Any, where: str, faults: Faults) -> An
 
 
 def _path(where: str, keys: tuple[int | str, ...]) -> str:
-    return where + "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys if key != "[key]")
+    return where + "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
 
 
 def _say(model: type[BaseModel], item: Any) -> tuple[str, str]:
@@ -208,8 +228,6 @@ def _say(model: type[BaseModel], item: Any) -> tuple[str, str]:
         return "is missing", f"add `{keys[-1]} = …`"
     if kind == "fault":
         return item["msg"], item["ctx"].get("fix", "")
-    if keys[-1:] == ("[key]",):
-        return "is unknown", near(str(keys[-2]), get_args(Factor))
     return f"{item['msg'][:1].lower()}{item['msg'][1:]}, got {item['input']!r}", ""
 
 
@@ -285,7 +303,8 @@ def _relate(sections: dict[str, Any], folder: Path, faults: Faults) -> None:
         )
     if base is not None and finetune is not None:
         _context_holds(base, finetune, sections, faults)
-        _hold_out_leaves_some(base, finetune, sections["fit"], faults)
+        if sections["fit"] is not None:
+            sections["fit"] = _hold_out(sections["fit"], _levels(sections), faults)
 
 
 def _own_tasks(
@@ -339,14 +358,23 @@ def _context_holds(base: Base, finetune: Finetune, sections: dict[str, Any], fau
             faults.add("base.context", f"{base.context} tokens are too few for task {name!r} ({parts})", fix)
 
 
-def _hold_out_leaves_some(base: Base, finetune: Finetune, fit: FitChoice | None, faults: Faults) -> None:
-    levels = {"model_params": base.ladder, "pretrain_tokens": base.pretrain_tokens, "examples": finetune.examples}
-    for factor, kept_out in fit.hold_out.items() if fit is not None else ():
-        have = len(levels.get(factor, ())) or kept_out + 1
-        if kept_out >= have:
-            faults.add(
-                f"fit.hold_out.{factor}", f"{kept_out} of {have} levels leaves none to fit", f"at most {have - 1}"
-            )
+def _levels(sections: dict[str, Any]) -> dict[str, int]:
+    """Number of levels each factor has in the grid; PET sizes by the method that has most."""
+    base, finetune = sections["base"], sections["finetune"]
+    sizes = [len(choice.sizes) for choice in sections["methods"].values() if choice is not None]
+    counts = len(base.ladder), len(base.pretrain_tokens), max(sizes, default=0), len(finetune.examples)
+    return dict(zip(FACTORS, counts, strict=True))
 
 
-assert set(get_args(Factor)) == set(FACTORS), "the factors of a hold-out are those of core"
+def _hold_out(fit: FitChoice, levels: dict[str, int], faults: Faults) -> FitChoice:
+    """The choice with its default hold-out spelled out; one that leaves too little, or nothing known, is a fault."""
+    factors = (fit.factor, "examples")
+    if fit.hold_out is None:
+        return fit.model_copy(update={"hold_out": {name: 1 for name in factors if levels[name] >= 4}})
+    for name, count in fit.hold_out.items():
+        if name not in factors:
+            faults.add(f"fit.hold_out.{name}", "is no factor of this fit", near(name, factors))
+        elif count >= levels[name]:
+            fix = f"at most {levels[name] - 1}"
+            faults.add(f"fit.hold_out.{name}", f"{count} of {levels[name]} levels leaves none to fit", fix)
+    return fit

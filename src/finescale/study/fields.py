@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
@@ -55,21 +56,20 @@ def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
-def known(socket: str) -> AfterValidator:
-    """A name registered in ``socket``."""
+def one_of(names: Callable[[], Iterable[str]], noun: str = "") -> AfterValidator:
+    """One of the names that ``names()`` lists when it is asked."""
 
     def check(name: str) -> str:
-        if name not in registry.names(socket):
-            raise fault(f"{socket} {name!r} is unknown", near(name, registry.names(socket)))
+        if name not in (valid := list(names())):
+            raise fault(f"{noun} {name!r} is unknown".strip(), near(name, valid))
         return name
 
     return AfterValidator(check)
 
 
-def _known_rung(name: str) -> str:
-    if name not in RUNGS:
-        raise fault(f"rung {name!r} is unknown", near(name, RUNGS))
-    return name
+def known(socket: str) -> AfterValidator:
+    """A name registered in ``socket``."""
+    return one_of(lambda: registry.names(socket), socket)
 
 
 Some = AfterValidator(_some)
@@ -77,7 +77,7 @@ Distinct = AfterValidator(_distinct)
 Count = Annotated[int, BeforeValidator(_count)]
 Seed = Annotated[int, BeforeValidator(_seed)]
 Positive = Annotated[float, BeforeValidator(_positive)]
-Rung = Annotated[str, AfterValidator(_known_rung)]
+Rung = Annotated[str, one_of(lambda: RUNGS, "rung")]
 Counts = Annotated[tuple[Count, ...], Some, Distinct]
 Seeds = Annotated[tuple[Seed, ...], Some, Distinct]
 Names = Annotated[tuple[str, ...], Some, Distinct]

@@ -31,11 +31,12 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Study:
-    """A study folder with its spec and data digests; what follows from them is computed when asked for."""
+    """A study folder with its spec, its data's digests and the corpus's manifest; the rest follows from them."""
 
     folder: Path
     spec: config.StudySpec
     digests: Digests
+    provenance: dict[str, Any]
 
     @property
     def name(self) -> str:
@@ -63,18 +64,12 @@ def read_study(folder: Path, tell: Tell = lambda line: None) -> Study:
     Raises:
         InputError: the study file, a data file or the corpus is at fault.
     """
+    from finescale.lab import corpora
+
     spec = config.read(folder)
-    corpus = fetch_corpus(spec, tell)
+    corpus = corpora.fetch(tier=spec.data.tier, source=spec.data.source, tell=tell)
     tasks = {name: files.digest(task, folder) for name, task in spec.tasks.items()}
-    return Study(folder, spec, Digests(corpus=corpus, tasks=tasks))
-
-
-def fetch_corpus(spec: config.StudySpec, tell: Tell) -> str:
-    """Digest of the study's corpus, which is now in the cache."""
-    from finescale.lab.corpora import fetch
-
-    digest: str = fetch(tier=spec.data.tier, source=spec.data.source, tell=tell).digest
-    return digest
+    return Study(folder, spec, Digests(corpus=corpus.digest, tasks=tasks), corpus.manifest)
 
 
 def open_study(folder: Path) -> Study:
@@ -91,7 +86,8 @@ def open_study(folder: Path) -> Study:
     if lock.get("layout") != LOCK_LAYOUT:
         raise StudyError(f"{path}: has layout {lock.get('layout')}, this version reads {LOCK_LAYOUT}")
     try:
-        return Study(folder, config.StudySpec.model_validate(lock["spec"]), Digests.model_validate(lock["digests"]))
+        spec, digests = config.StudySpec.model_validate(lock["spec"]), Digests.model_validate(lock["digests"])
+        return Study(folder, spec, digests, lock["provenance"])
     except (KeyError, ValidationError) as error:
         raise StudyError(f"{path}: is damaged; delete it and run the study again: {error}") from error
 
@@ -104,6 +100,7 @@ def write_lock(study: Study) -> list[str]:
         "spec": study.spec.model_dump(mode="json", by_alias=True),
         "digests": study.digests.model_dump(mode="json"),
         "versions": versions(),
+        "provenance": study.provenance,
     }
     before = store.read_json(path) if path.exists() else lock
     changed = [

@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from finescale.core import fingerprint
+from finescale.core import BaseSpec, fingerprint
 from finescale.errors import StudyError
 from finescale.study.plan import Kind, Plan, Step, size_label
 
@@ -198,6 +198,11 @@ def table(store: Store, plan: Plan) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
+def base_label(base: BaseSpec) -> str:
+    """Name of a base in tables: rung and pretraining size, as hub models are named with a revision."""
+    return f"{base.name}@{size_label(base.pretrain_tokens)}"
+
+
 COLUMNS = [
     *("task", "method", "base", "family", "model_params", "pretrain_tokens", "pet_params", "examples", "loss", "seed"),
     *("run", "pet_size", "learning_rate", "flag", "zero_loss", "loss_low", "loss_high", "perplexity", "bits_per_byte"),
@@ -219,7 +224,7 @@ def _row(step: Step, record: dict[str, Any], bases: dict[str, Step]) -> dict[str
     return {key: record.get(key) for key in COPIED} | {
         "task": run.task.name,
         "method": run.method.name,
-        "base": f"{base.name}@{size_label(base.pretrain_tokens)}",
+        "base": base_label(base),
         "family": FAMILY,
         "examples": run.examples,
         "loss": loss.get("value"),
