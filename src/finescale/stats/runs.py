@@ -162,7 +162,7 @@ def _unusable(frame: pd.DataFrame) -> Iterator[Finding]:
         "flagged": "the run diverged or did not learn",
     }
     for kind, mask in masks.items():
-        rows = frame.index[mask]
+        rows = frame[mask].index
         if len(rows):
             why = words.get(kind, "a law needs positive finite numbers")
             yield Finding(kind, tuple(rows), f"{len(rows)} rows ({_rows(rows)}) are kept out of fits: {why}", True)
