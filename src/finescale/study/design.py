@@ -82,8 +82,8 @@ class Summary:
         return asdict(self) | {"spans": spans}
 
     def __str__(self) -> str:
-        names = {"data": "data", "base": "bases", "rate": "learning-rate searches", "run": "runs"}
-        counts = ", ".join(f"{self.steps[kind]} {name}" for kind, name in names.items() if self.steps[kind])
+        names = {"base": "bases", "rate": "learning-rate searches", "run": "finetuning runs"}
+        counts = ", ".join(f"{name}: {self.steps[kind]}" for kind, name in names.items())
         work = f"at most {self.flops['base']:.2g} FLOPs of pretraining, {self.flops['finetune']:.2g} of finetuning"
         if self.done == sum(self.steps.values()):
             time = "nothing is left to do"

