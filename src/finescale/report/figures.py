@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import pandas as pd
@@ -17,7 +17,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from finescale.report import looks
 from finescale.report.looks import Look
 from finescale.report.numbers import short
-from finescale.report.series import Plotted, plotted
+from finescale.report.series import Plotted, Scale, plotted
 
 if TYPE_CHECKING:
     from finescale.study.analyse import Analysis
@@ -27,7 +27,7 @@ PANELS_PER_ROW = 4
 INK, SOFT, RULE = "#1C1B19", "#5D5A54", "#DEDAD2"
 
 # A fixed salt and no date: the same analysis gives the same bytes.
-STYLE = {
+STYLE: Any = {
     "font.family": "serif",
     "font.size": 9,
     "axes.spines.top": False,
@@ -44,7 +44,7 @@ STYLE = {
 }
 
 _MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "triangle-down": "v", "pentagon": "p"}
-_DASHES = {"solid": "-", "dash": "--", "dashdot": "-.", "dot": ":", "longdash": (0, (8, 3))}
+_DASHES: dict[str, Any] = {"solid": "-", "dash": "--", "dashdot": "-.", "dot": ":", "longdash": (0, (8, 3))}
 
 
 def figures(analysis: Analysis, folder: Path) -> list[Path]:
@@ -55,8 +55,8 @@ def figures(analysis: Analysis, folder: Path) -> list[Path]:
 def loss_against_examples(analysis: Analysis, folder: Path) -> list[Path]:
     """Loss against examples, one panel per base, one colour per method; one figure per task.
 
-    Writes ``loss-against-examples`` (with ``-TASK`` from the second task on) as PNG, SVG, PDF and CSV. The CSV has one row
-    per thing plotted: ``kind`` is ``run`` (``loss``), ``curve`` (``median``, ``low``, ``high``) or ``untouched``
+    Writes ``loss-against-examples`` (with ``-TASK`` from the second task on) as PNG, SVG, PDF and CSV. The CSV has one
+    row per thing plotted: ``kind`` is ``run`` (``loss``), ``curve`` (``median``, ``low``, ``high``) or ``untouched``
     (``loss`` of the base before any finetuning), all in nats per target token.
     """
     shown = plotted(analysis)
@@ -71,7 +71,21 @@ def loss_against_examples(analysis: Analysis, folder: Path) -> list[Path]:
 
 def numbers_behind(shown: Plotted, task: str) -> pd.DataFrame:
     """Everything the figure of ``task`` plots, in one table."""
-    wanted = ["kind", "task", "method", "base", "examples", "loss", "median", "low", "high", "seed", "run", "flag", "held_out"]
+    wanted = [
+        "kind",
+        "task",
+        "method",
+        "base",
+        "examples",
+        "loss",
+        "median",
+        "low",
+        "high",
+        "seed",
+        "run",
+        "flag",
+        "held_out",
+    ]
     parts = [
         _part(shown.points, task, "run"),
         _part(shown.curves, task, "curve"),
@@ -87,7 +101,7 @@ def _part(table: pd.DataFrame, task: str, kind: str) -> pd.DataFrame:
 
 
 def _draw(shown: Plotted, task: str) -> Figure:
-    points = shown.points[shown.points["task"] == task]
+    points, _, _ = shown.of_task(task)
     bases = [base for base in shown.bases if (points["base_label"] == base).any()]
     styles = looks.of_kinds(shown.methods)
     columns = min(PANELS_PER_ROW, len(bases))
@@ -98,7 +112,7 @@ def _draw(shown: Plotted, task: str) -> Figure:
         _panel(axes, shown, task, base, styles)
     for axes in grid[len(bases) :]:
         axes.set_visible(False)
-    _axes(grid[0], points, shown)
+    _axes(grid[0], shown.scale(task))
     drawing.supxlabel("finetuning examples", fontsize=9, color=INK)
     drawing.supylabel("test loss, nats per target token", fontsize=9, color=INK)
     drawing.legend(handles=_handles(styles, points), loc="outside upper center", ncols=4 + len(styles), fontsize=8.5)
@@ -106,48 +120,48 @@ def _draw(shown: Plotted, task: str) -> Figure:
 
 
 def _panel(axes: Axes, shown: Plotted, task: str, base: str, styles: dict[str, Look]) -> None:
-    def own(table: pd.DataFrame) -> pd.DataFrame:
-        return table[(table["task"] == task) & (table["base_label"] == base)]
-
-    for loss in own(shown.untouched)["zero_loss"]:
+    points, curves, untouched = (table[table["base_label"] == base] for table in shown.of_task(task))
+    for loss in untouched["zero_loss"]:
         axes.axhline(loss, color=SOFT, linewidth=0.9, linestyle=(0, (4, 3)))
     for method, look in styles.items():
-        curve = own(shown.curves).query("method_label == @method")
+        curve = curves[curves["method_label"] == method]
         axes.fill_between(curve["examples"], curve["low"], curve["high"], color=look.light, alpha=0.16, linewidth=0)
         axes.plot(curve["examples"], curve["median"], color=look.light, linewidth=1.3, linestyle=_DASHES[look.dash])
-        _scatter(axes, own(shown.points).query("method_label == @method"), look)
-    size = own(shown.points)["model_params"].iloc[0]
+        _scatter(axes, points[points["method_label"] == method], look, shown.scale(task).loss[1])
+    size = points["model_params"].iloc[0]
     axes.set_title(f"{base}  ({short(size)} parameters)", color=INK)
 
 
-def _scatter(axes: Axes, runs: pd.DataFrame, look: Look) -> None:
-    flagged = runs["flag"] != ""
-    for chosen, face, edge, size in (
-        (~flagged & ~runs["held_out"], look.light, look.light, 16),
-        (~flagged & runs["held_out"], look.light, INK, 24),
-        (flagged, "none", look.light, 16),
+def _scatter(axes: Axes, runs: pd.DataFrame, look: Look, top: float) -> None:
+    """Runs as marks; a flagged one above the scale or without a finite loss is a triangle at the upper edge."""
+    flagged, own = runs["flag"] != "", _MARKERS[look.symbol]
+    off = flagged & ~(runs["loss"] <= top)
+    for chosen, face, edge, size, marker in (
+        (~flagged & ~runs["held_out"], look.light, look.light, 13, own),
+        (~flagged & runs["held_out"], look.light, INK, 20, own),
+        (flagged & ~off, "none", look.light, 16, own),
+        (off, "none", look.light, 16, "^"),
     ):
         part = runs[chosen]
-        marker = _MARKERS[look.symbol]
-        axes.scatter(part["examples"], part["loss"], s=size, marker=marker, facecolor=face, edgecolor=edge, zorder=3)
+        height = part["loss"].where(~off[chosen], top)
+        axes.scatter(
+            part["examples"], height, size, facecolor=face, edgecolor=edge, marker=marker, zorder=3, clip_on=False
+        )
 
 
-def _axes(axes: Axes, points: pd.DataFrame, shown: Plotted) -> None:
-    """Log examples with ticks at sizes really used; flagged runs do not stretch the losses."""
-    good = points[points["flag"] == ""]["loss"]
-    untouched = shown.untouched[shown.untouched["task"] == points["task"].iloc[0]]["zero_loss"]
-    seen = pd.concat([good, untouched])
-    pad = 0.06 * (seen.max() - seen.min() or 1.0)
-    sizes = sorted(points["examples"].unique())
-    axes.set(xscale="log", ylim=(seen.min() - pad, seen.max() + pad))
-    axes.xaxis.set_major_locator(FixedLocator([float(size) for size in sizes[:: -math.ceil(len(sizes) / 5)]]))
+def _axes(axes: Axes, scale: Scale) -> None:
+    """Log examples with ticks at sizes really used."""
+    axes.set(xscale="log", xlim=scale.examples, ylim=scale.loss)
+    axes.xaxis.set_major_locator(FixedLocator(scale.ticks))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
 
 
 def _handles(styles: dict[str, Look], points: pd.DataFrame) -> list[Line2D]:
     handles = [
-        Line2D([], [], color=look.light, linestyle=_DASHES[look.dash], marker=_MARKERS[look.symbol], ms=4.5, label=method)
+        Line2D(
+            [], [], color=look.light, linestyle=_DASHES[look.dash], marker=_MARKERS[look.symbol], ms=4.5, label=method
+        )
         for method, look in styles.items()
     ]
     if points["held_out"].any():

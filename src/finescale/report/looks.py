@@ -1,7 +1,7 @@
 """How a series looks: colour, symbol and dash, chosen so that no two series differ by colour alone.
 
-Methods differ in kind, so they take distinct hues: Okabe and Ito 2008, "Color Universal Design". Bases differ in size, so
-they take one ramp from light to dark: cividis (Nuñez, Anderton and Renslow 2018, PLoS ONE 13(7)), sampled.
+Methods differ in kind, so they take distinct hues: Okabe and Ito 2008, "Color Universal Design". Bases differ in size,
+so they take one ramp from light to dark: cividis (Nuñez, Anderton and Renslow 2018, PLoS ONE 13(7)), sampled.
 """
 
 from __future__ import annotations

@@ -55,18 +55,16 @@ def fixed(value: Any, decimals: int = 3) -> str:
 
 def percent(share: Any, decimals: int = 0) -> str:
     """A share of one as per cent."""
-    return f"{fixed(100 * float(share), decimals)} %" if known(share) else MISSING
+    return f"{fixed(100 * float(share), decimals)}%" if known(share) else MISSING
 
 
 def probability(share: Any) -> str:
-    """A probability; never rounded to certainty it does not have."""
+    """A probability; never rounded to a certainty that a finite number of draws cannot give."""
     if not known(share):
         return MISSING
-    if 0 < share < 0.01:
-        return "< 1 %"
-    if 0.99 < share < 1:
-        return "> 99 %"
-    return percent(share)
+    if share < 0.01:
+        return "< 1%"
+    return "> 99%" if share > 0.99 else percent(share)
 
 
 def duration(seconds: Any) -> str:

@@ -5,7 +5,7 @@ Page and paper figures draw the same tables, and the CSV beside each figure is o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,8 +17,19 @@ from finescale.report.numbers import short
 if TYPE_CHECKING:
     from finescale.study.analyse import Analysis
 
+CONSTANT = ["task", "method", "base", "family", "model_params", "pretrain_tokens", "pet_params"]
 SERIES = ["task", "method_label", "base_label"]
 CURVE_POINTS = 48
+MOST_TICKS = 6
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Common axes of a task's panels: ranges of examples and loss, and the sizes that get a tick."""
+
+    examples: tuple[float, float]
+    loss: tuple[float, float]
+    ticks: list[int]
 
 
 @dataclass(frozen=True)
@@ -45,14 +56,32 @@ class Plotted:
         """Tasks in the order of their appearance."""
         return list(dict.fromkeys(self.points["task"]))
 
+    def of_task(self, task: str) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+        """Points, curves and untouched bases of one task."""
+        points, curves, untouched = (
+            table[table["task"] == task] for table in (self.points, self.curves, self.untouched)
+        )
+        return points, curves, untouched
+
+    def scale(self, task: str) -> Scale:
+        """Axes that hold every run that learned; flagged ones may stand far above and do not stretch them."""
+        points, curves, untouched = self.of_task(task)
+        learned = points.loc[points["flag"] == "", "loss"]
+        seen = pd.concat([learned, curves["median"], untouched["zero_loss"]])
+        pad = 0.06 * (seen.max() - seen.min() or 1.0)
+        sizes = sorted({int(size) for size in points["examples"]})
+        margin = max((sizes[-1] / sizes[0]) ** 0.07, 1.1)
+        ticks = sizes[:: -math.ceil(len(sizes) / MOST_TICKS)][::-1]
+        return Scale((sizes[0] / margin, sizes[-1] * margin), (seen.min() - pad, seen.max() + pad), ticks)
+
 
 def plotted(analysis: Analysis, level: float = 0.9) -> Plotted:
     """The tables behind the figures of ``analysis``; bands claim to hold ``level`` of repetitions of the curve."""
     points = analysis.runs.reset_index(drop=True)
     points = points.assign(
-        method_label=_method_labels(points),
+        method_label=method_labels(points),
         base_label=_base_labels(points),
-        held_out=_held_out(points, analysis.fits.held_out()),
+        held_out=points["run"].isin(set(analysis.fits.held_out(level).get("run", []))),
     )
     ordered = points.sort_values(["model_params", "pretrain_tokens"], kind="stable")
     return Plotted(
@@ -65,8 +94,10 @@ def plotted(analysis: Analysis, level: float = 0.9) -> Plotted:
     )
 
 
-def _method_labels(runs: pd.DataFrame) -> list[str]:
-    """The method's name, with its PET size where the study has more than one."""
+def method_labels(runs: pd.DataFrame) -> list[str]:
+    """The method's name, with its PET size where the table has more than one."""
+    if "pet_size" not in runs:
+        return [str(method) for method in runs["method"]]
     several = runs.groupby("method")["pet_size"].transform("nunique") > 1
     return [
         f"{method} {size:g}" if many else str(method)
@@ -83,33 +114,27 @@ def _base_labels(runs: pd.DataFrame) -> list[str]:
     ]
 
 
-def _held_out(runs: pd.DataFrame, held_out: pd.DataFrame) -> list[bool]:
-    """Which runs the fit never saw, by the columns both tables share."""
-    shared = [name for name in (*_IDENTITY, "observed") if name in held_out]
-    keys = set(held_out[shared].itertuples(index=False, name=None)) if len(held_out) else set()
-    own = runs.rename(columns={"loss": "observed"})[shared] if shared else runs.iloc[:, :0]
-    return [key in keys for key in own.itertuples(index=False, name=None)] if keys else [False] * len(runs)
-
-
-_IDENTITY = ("task", "method", "base", "model_params", "pretrain_tokens", "pet_params", "examples", "seed")
-
-
 def _curves(analysis: Analysis, points: pd.DataFrame, level: float) -> pd.DataFrame:
-    """Forecasts of every series' curve over the range of examples of its task."""
-    grids = [_grid(points, rows) for _, rows in points.groupby(SERIES, sort=False)]
+    """Forecasts of every series' curve over the range of examples of its task, for groups that could be fitted."""
+    fits = analysis.fits
+    fitted = {tuple(fit.group.key[name] for name in fits.by) for fit in fits.groups if fit.fitted}
+    grids = [
+        _grid(points, rows)
+        for _, rows in points.groupby(SERIES, sort=False)
+        if tuple(rows[name].iloc[0] for name in fits.by) in fitted
+    ]
+    if not grids:
+        return pd.DataFrame(columns=[*CONSTANT, *SERIES[1:], "examples", "median", "low", "high", "reach"])
     grid = pd.concat(grids, ignore_index=True)
     forecast = analysis.fits.forecast(grid, level=level, kind="curve")
-    told: Sequence[str] = ["median", "low", "high", "reach"]
-    joined = grid.assign(**{name: forecast[name].to_numpy() for name in told})
-    return joined.dropna(subset=["median"]).reset_index(drop=True)
+    return grid.join(forecast)
 
 
 def _grid(points: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     examples = points.loc[points["task"] == rows["task"].iloc[0], "examples"]
     grid = np.geomspace(examples.min(), examples.max(), CURVE_POINTS)
-    constant = ["task", "method", "base", "family", "model_params", "pretrain_tokens", "pet_params"]
     first = rows.iloc[0]
-    return pd.DataFrame({name: first[name] for name in [*constant, *SERIES[1:]]}, index=range(len(grid))).assign(examples=grid)
+    return pd.DataFrame({name: first[name] for name in [*CONSTANT, *SERIES[1:]]} | {"examples": grid})
 
 
 def _untouched(points: pd.DataFrame) -> pd.DataFrame:

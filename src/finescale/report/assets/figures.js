@@ -9,6 +9,12 @@ function records(table) {
   return table.rows.map((row) => Object.fromEntries(table.columns.map((name, i) => [name, row[i]])));
 }
 
+/** Runs with what the figures say about them. */
+function points() {
+  const marks = records(DATA.marks);
+  return records(DATA.runs).map((run, i) => ({ ...run, ...marks[i] }));
+}
+
 /** Plotly reads a little markup in its labels; names are shown as they are. */
 function plain(text) {
   return String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
@@ -113,7 +119,7 @@ function told(run) {
   return lines.join("<br>");
 }
 
-function points(runs, look, range) {
+function dots(runs, look, range) {
   const held = (run) => run.held_out && !run.flag;
   const over = (run) => !Number.isFinite(run.loss) || run.loss > range[1];
   return {
@@ -137,7 +143,7 @@ function untouchedLine(rows, colour, range) {
   }));
 }
 
-function layout(frame) {
+function layout(scale) {
   const axis = { gridcolor: ink("--grid"), linecolor: ink("--rule"), zeroline: false, fixedrange: true,
                  tickcolor: ink("--rule"), ticks: "outside", ticklen: 4, automargin: false };
   return {
@@ -146,31 +152,13 @@ function layout(frame) {
     font: { family: ink("--sans"), size: 12, color: ink("--soft") },
     hoverlabel: { bgcolor: ink("--paper"), bordercolor: ink("--rule"), align: "left",
                   font: { family: ink("--sans"), size: 12.5, color: ink("--ink") } },
-    xaxis: { ...axis, type: "log", range: frame.x.map(Math.log10), tickvals: frame.ticks, showgrid: false,
-             ticktext: frame.ticks.map(short), tickangle: 0 },
-    yaxis: { ...axis, range: frame.y, nticks: 7 },
+    xaxis: { ...axis, type: "log", range: scale.examples.map(Math.log10), tickvals: scale.ticks, showgrid: false,
+             ticktext: scale.ticks.map(short), tickangle: 0 },
+    yaxis: { ...axis, range: scale.loss, nticks: 7 },
   };
 }
 
 /* --- a figure of small multiples ------------------------------------------------------------------------------- */
-
-/** At most six ticks, evenly thinned, at sizes that were really used. */
-function ticksAt(sizes) {
-  const every = Math.ceil(sizes.length / 6);
-  return sizes.filter((_, i) => (sizes.length - 1 - i) % every === 0);
-}
-
-/** Common axes of all panels. Runs that were flagged may stand far above; they do not stretch the scale. */
-function frameOf(part) {
-  const sizes = [...new Set(part.runs.map((run) => run.examples))].sort((a, b) => a - b);
-  const good = part.runs.filter((run) => !run.flag && Number.isFinite(run.loss)).map((run) => run.loss);
-  const seen = [...good, ...part.untouched.map((row) => row.zero_loss), ...part.curves.map((row) => row.median)]
-    .filter(Number.isFinite);
-  const [low, high] = [Math.min(...seen), Math.max(...seen)];
-  const pad = 0.06 * (high - low || 1);
-  const wide = Math.max((sizes.at(-1) / sizes[0]) ** 0.07, 1.1);
-  return { x: [sizes[0] / wide, sizes.at(-1) * wide], y: [low - pad, high + pad], ticks: ticksAt(sizes) };
-}
 
 function spoken(title, series) {
   const parts = series.map(({ name, runs }) => {
@@ -187,9 +175,11 @@ class Multiples {
   constructor(root) {
     this.root = root;
     const task = root.dataset.task;
-    const ofTask = (table) => records(table).filter((row) => row.task === task);
-    this.part = { runs: ofTask(DATA.points), curves: ofTask(DATA.curves), untouched: ofTask(DATA.untouched) };
-    this.frame = frameOf(this.part);
+    const ofTask = (rows) => rows.filter((row) => row.task === task);
+    this.part = {
+      runs: ofTask(points()), curves: ofTask(records(DATA.curves)), untouched: ofTask(records(DATA.untouched)),
+    };
+    this.scale = DATA.scales[task];
     this.hidden = new Set();
     this.show(root.dataset.per);
     DARK.addEventListener("change", () => this.show(this.per));
@@ -261,15 +251,15 @@ class Multiples {
       ...this.untouched(panel.dataset.name, names),
       ...series.map(({ curve, look }) => band(curve, look)),
       ...series.map(({ curve, look, name }) => median(curve, look, name)),
-      ...series.map(({ runs, look }) => points(runs, look, this.frame.y)),
+      ...series.map(({ runs, look }) => dots(runs, look, this.scale.loss)),
     ];
     const plot = panel.querySelector(".plot");
     plot.setAttribute("aria-label", spoken(panel.dataset.name, series));
-    Plotly.react(plot, traces, layout(this.frame), { responsive: true, displayModeBar: false });
+    Plotly.react(plot, traces, layout(this.scale), { responsive: true, displayModeBar: false });
   }
 
   untouched(panel, names) {
-    const line = (rows, colour) => untouchedLine(rows, colour, this.frame.x);
+    const line = (rows, colour) => untouchedLine(rows, colour, this.scale.examples);
     const of = (base) => this.part.untouched.filter((row) => row.base_label === base);
     if (this.per === "base") return line(of(panel), ink("--soft"));
     return names.flatMap((base) => line(of(base), style("base", base).colour));

@@ -38,10 +38,10 @@ function download() {
 function fill(body, shown, rows) {
   body.replaceChildren(...rows.map((row) => {
     const line = document.createElement("tr");
-    for (const { index, digits } of shown) {
+    for (const { index, digits, kind } of shown) {
       const cell = document.createElement("td");
       cell.textContent = cellText(row[index], digits);
-      if (typeof row[index] === "number") cell.className = "num";
+      if (kind) cell.className = kind;
       line.append(cell);
     }
     return line;
@@ -53,6 +53,7 @@ function sortable(table) {
   const shown = headings.map((heading) => ({
     index: RUNS.columns.indexOf(heading.dataset.column),
     digits: heading.dataset.digits === undefined ? undefined : Number(heading.dataset.digits),
+    kind: heading.className,
   }));
   headings.forEach((heading, i) => {
     heading.querySelector("button").addEventListener("click", () => {

@@ -1,0 +1,91 @@
+"""The head of the page: the question, and the answer or the refusal, in the words of the advice itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from finescale.report import numbers
+from finescale.report.markup import Html, join, tag
+from finescale.report.section import paragraph, plural
+from finescale.report.series import method_labels
+from finescale.report.tables import Column, cell, estimate, rows_of, table, telling
+
+if TYPE_CHECKING:
+    from finescale.stats.advise import Advice
+    from finescale.study.analyse import Analysis
+
+MOST_CANDIDATES = 8
+
+
+def head(analysis: Analysis) -> Html:
+    """Name, question, answer: what a reader in a hurry reads."""
+    title = tag("h1", analysis.question or analysis.name)
+    kicker = tag("p", "A finetuning scaling study: ", analysis.name, class_="kicker")
+    return join(tag("header", kicker, title), answer(analysis))
+
+
+def answer(analysis: Analysis) -> Html:
+    """The first advice at length, the others a sentence each; each with its candidates."""
+    if not analysis.advice:
+        said = paragraph("No advice was asked of this study.", class_="lead refusal")
+        return tag("section", said, class_="answer", id="answer", aria_label="The answer")
+    first, *others = analysis.advice
+    more = [tag("h3", "Also asked"), *(_also(one) for one in others)] if others else None
+    return tag("section", _lead(first), more, class_="answer", id="answer", aria_label="The answer")
+
+
+def _lead(advice: Advice) -> Html:
+    lead = paragraph(advice.sentence, class_="lead refusal" if advice.refused else "lead")
+    return join(lead, candidates(advice))
+
+
+def _also(advice: Advice) -> Html:
+    summary = tag("details", tag("summary", "Candidates"), candidates(advice))
+    return tag("div", paragraph(advice.sentence, class_="refusal" if advice.refused else None), summary)
+
+
+def candidates(advice: Advice) -> Html:
+    """The candidates, the likeliest first, each with its forecast as numbers and as a line on a common scale."""
+    asked = "p_target" if advice.table["p_target"].notna().any() else "p_best"
+    labelled = advice.table.assign(method=method_labels(advice.table))
+    ranked = labelled.sort_values([asked, "median"], ascending=[False, True], kind="stable")
+    best = ranked.head(MOST_CANDIDATES)
+    rows, left = rows_of(best), len(ranked) - len(best)
+    caption = "The candidates" + (f"; {plural(left, 'less likely one')} left out" if left else "")
+    return table(caption, _columns(best, rows, asked), rows)
+
+
+def _columns(best: pd.DataFrame, rows: list[Any], asked: str) -> list[Column]:
+    scale = (best["low"].min(), best["high"].max())
+    names = [name for name in ("task", "method", "base") if name in best]
+    return [
+        *telling([Column(name.capitalize(), cell(name), kind="") for name in names], rows),
+        Column("Examples", lambda row: numbers.whole(row["examples"])),
+        Column("Best" if asked == "p_best" else "Meets the target", _probability(asked), "probability"),
+        Column("Forecast", _forecast, "nats per token, with the interval of a new run"),
+        Column("", lambda row: _strip(row, scale), kind=""),
+        *telling([Column("Refused", cell("refused"), kind="text")], rows),
+    ]
+
+
+def _probability(name: str) -> Callable[[Any], str]:
+    return lambda row: numbers.probability(row[name])
+
+
+def _forecast(row: pd.Series[Any]) -> Html:
+    return estimate(row["median"], row["low"], row["high"], numbers.fixed)
+
+
+def _strip(row: pd.Series[Any], scale: tuple[float, float], width: int = 150) -> Html | None:
+    """The interval as a line with the median as a dot; the numbers beside it say the same."""
+    if not numbers.known(row["median"]) or scale[0] >= scale[1]:
+        return None
+    low, middle, high = (
+        4 + (width - 8) * (row[name] - scale[0]) / (scale[1] - scale[0]) for name in ("low", "median", "high")
+    )
+    line = tag("line", x1=f"{low:.1f}", x2=f"{high:.1f}", y1="7", y2="7", stroke="currentColor", stroke_width="1.5")
+    dot = tag("circle", cx=f"{middle:.1f}", cy="7", r="3.6", fill="currentColor")
+    return tag("svg", line, dot, viewBox=f"0 0 {width} 14", width=width, height=14, aria_hidden="true", class_="strip")

@@ -1,0 +1,109 @@
+"""Forecasts against runs that the fit never saw: the test that a law has to pass here, on this data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from finescale.report import numbers
+from finescale.report.markup import Html, join, tag
+from finescale.report.section import Section, listed, paragraph, plural
+from finescale.report.series import Plotted
+from finescale.report.tables import Column, cell, estimate, first, rows_of, table, telling
+
+if TYPE_CHECKING:
+    from finescale.stats.fits import Fits
+    from finescale.study.analyse import Analysis
+
+TITLE = "Forecasts against runs held out"
+
+
+def held_out_section(analysis: Analysis, shown: Plotted) -> Section:
+    """How far the law's forecasts were off, by method and run by run, and how its rivals did."""
+    held = _labelled(analysis.fits, shown)
+    if held.empty:
+        body = paragraph("Nothing was held out of the fit, so its forecasts are untested on this task.", class_="warn")
+        return Section("held-out", TITLE, "Held out", body)
+    every = tag("details", tag("summary", "Every held-out run"), _runs(held, shown.level), class_="spill")
+    body = join(paragraph(_words(analysis.fits, held, shown.level)), _summary(held), _rivals(analysis, shown), every)
+    return Section("held-out", TITLE, "Held out", body)
+
+
+def _labelled(fits: Fits, shown: Plotted) -> pd.DataFrame:
+    held = fits.held_out(shown.level)
+    return held if held.empty else held.join(shown.points.set_index("run")[["method_label", "base_label"]], on="run")
+
+
+def _words(fits: Fits, held: pd.DataFrame, level: float) -> str:
+    kept = [f"the {_largest(count)} of {name.replace('_', ' ')}" for name, count in fits.about["hold_out"].items()]
+    inside = f"{_inside(held).sum()} of {plural(len(held), 'loss', 'losses')}"
+    middle, worst = (numbers.percent(error, 1) for error in held["relative_error"].quantile([0.5, 1.0]))
+    return (
+        f"Before this fit, {plural(len(held), 'run')} were kept out: {listed(kept)}. The law then forecast them. Its "
+        f"median was off by {middle} of the loss in the middle case and by {worst} in the worst; {inside} lie inside "
+        f"their {numbers.percent(level)} interval."
+    )
+
+
+def _largest(count: int) -> str:
+    return "largest level" if count == 1 else f"{count} largest levels"
+
+
+def _inside(held: pd.DataFrame) -> pd.Series[bool]:
+    return (held["observed"] >= held["low"]) & (held["observed"] <= held["high"])
+
+
+def _summary(held: pd.DataFrame) -> Html:
+    parts = [part for _, part in held.groupby(["task", "method_label"], sort=False)]
+    columns = [
+        *telling([Column("Task", first("task"), kind="")], parts),
+        Column("Method", first("method_label"), kind=""),
+        Column("Runs", lambda part: numbers.whole(len(part))),
+        Column("Mean error", lambda part: numbers.percent(part["relative_error"].mean(), 1), "of the loss"),
+        Column("Worst error", lambda part: numbers.percent(part["relative_error"].max(), 1), "of the loss"),
+        Column("Bias", lambda part: numbers.fixed(part["error"].mean()), "forecast − observed, nats"),
+        Column("Inside", lambda part: f"{_inside(part).sum()} of {len(part)}", "the interval"),
+        Column("Furthest", lambda part: f"{numbers.significant(part['reach'].max(), 2)} ×", "beyond the support"),
+    ]
+    return table("Error on held-out runs, by method", columns, parts)
+
+
+def _rivals(analysis: Analysis, shown: Plotted) -> Html | None:
+    """The study's other laws on the same held-out runs."""
+    if not analysis.others:
+        return None
+    laws = {analysis.fits.law: analysis.fits, **analysis.others}
+    tested = {law: _labelled(fits, shown) for law, fits in laws.items()}
+    columns = [
+        Column("Law", lambda law: law, kind=""),
+        *(Column(method, _mean_error(tested, method), "mean error") for method in shown.methods),
+    ]
+    return table("Laws on the same held-out runs", columns, tested)
+
+
+def _mean_error(tested: dict[str, pd.DataFrame], method: str) -> Callable[[Any], str]:
+    def mean(law: str) -> str:
+        held = tested[law]
+        return numbers.percent(held.loc[held["method_label"] == method, "relative_error"].mean(), 1)
+
+    return mean
+
+
+def _runs(held: pd.DataFrame, level: float) -> Html:
+    columns = [
+        Column("Base", cell("base_label"), kind=""),
+        Column("Method", cell("method_label"), kind=""),
+        Column("Examples", lambda row: numbers.whole(row["examples"])),
+        Column("Seed", lambda row: numbers.whole(row["seed"])),
+        Column("Observed", lambda row: numbers.fixed(row["observed"]), "nats"),
+        Column(
+            "Forecast",
+            lambda row: estimate(row["median"], row["low"], row["high"], numbers.fixed),
+            f"nats, {numbers.percent(level)} interval for one run",
+        ),
+        Column("Error", lambda row: numbers.percent(row["relative_error"], 1), "of the loss"),
+        Column("Run", lambda row: tag("span", row["run"], class_="mono"), kind=""),
+    ]
+    return table("Observed and forecast loss of every held-out run", columns, rows_of(held))

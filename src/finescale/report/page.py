@@ -1,0 +1,137 @@
+"""One self-contained HTML page out of an ``Analysis``: opens from disk, asks the network for nothing.
+
+The page is a list of sections, each a function of the analysis and the tables its figures plot. All data stands once,
+in a JSON block that the page's scripts read; the scripts are allowed by their digests, so that nothing else on the page
+can run or load.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from plotly.offline import get_plotlyjs
+
+from finescale import __version__
+from finescale.report import looks
+from finescale.report.answer import head
+from finescale.report.crossings import crossings_section
+from finescale.report.heldout import held_out_section
+from finescale.report.law import law_section
+from finescale.report.losses import loss_section
+from finescale.report.markup import Html, join, json_block, raw, tag
+from finescale.report.material import bases_section, cost_section, runs_section, text_section, versions_section
+from finescale.report.section import Section
+from finescale.report.series import Plotted, plotted
+
+if TYPE_CHECKING:
+    from finescale.study.analyse import Analysis
+
+SECTIONS: tuple[Callable[[Analysis, Plotted], Section], ...] = (
+    loss_section,
+    law_section,
+    held_out_section,
+    crossings_section,
+    bases_section,
+    text_section,
+    cost_section,
+    runs_section,
+    versions_section,
+)
+SCRIPTS = ("figures.js", "runs.js")
+
+
+def write_page(analysis: Analysis, path: Path) -> Path:
+    """Write the page of ``analysis`` to ``path`` (aside first, then renamed) and return the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(path.name + ".tmp")
+    with aside.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(page(analysis))
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+    return path
+
+
+def page(analysis: Analysis) -> str:
+    """The page of ``analysis`` as HTML."""
+    shown = plotted(analysis)
+    sections = [section(analysis, shown) for section in SECTIONS]
+    scripts = [raw(get_plotlyjs()), *(_scoped(_asset(name)) for name in SCRIPTS)]
+    body = join(
+        tag(
+            "main",
+            head(analysis),
+            _contents(sections),
+            [section.html() for section in sections],
+            _footer(),
+            class_="page",
+        ),
+        json_block("data", payload(analysis, shown)),
+        (tag("script", script) for script in scripts),
+    )
+    return "<!doctype html>\n" + tag("html", _head(analysis, scripts), tag("body", body), lang="en") + "\n"
+
+
+def payload(analysis: Analysis, shown: Plotted) -> dict[str, Any]:
+    """What the page's scripts read: the table of runs as it is, what the figures add to it, and the looks of series.
+
+    Tables are ``{"columns": [...], "rows": [[...], ...]}``; ``marks`` has one row per run, in the order of ``runs``.
+    """
+    return {
+        "runs": columnar(analysis.runs),
+        "marks": columnar(shown.points[["method_label", "base_label", "held_out"]]),
+        "curves": columnar(shown.curves),
+        "untouched": columnar(shown.untouched),
+        "scales": {task: asdict(shown.scale(task)) for task in shown.tasks()},
+        "styles": {
+            "method": looks.as_json(looks.of_kinds(shown.methods)),
+            "base": looks.as_json(looks.of_sizes(shown.bases)),
+        },
+    }
+
+
+def columnar(table: pd.DataFrame) -> dict[str, list[Any]]:
+    """A frame as column names and rows."""
+    return {"columns": list(table.columns), "rows": [list(row) for row in table.itertuples(index=False, name=None)]}
+
+
+def _head(analysis: Analysis, scripts: list[Html]) -> Html:
+    allowed = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
+    policy = f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:"
+    return tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=policy),
+        tag("meta", name_="viewport", content="width=device-width, initial-scale=1"),
+        tag("title", f"{analysis.name} – finescale"),
+        tag("style", raw(_asset("page.css"))),
+    )
+
+
+def _contents(sections: list[Section]) -> Html:
+    return tag("nav", [tag("a", section.short, href=f"#{section.name}") for section in sections], aria_label="Sections")
+
+
+def _footer() -> Html:
+    return tag("footer", f"Made by finescale {__version__}. This page is one file; it needs no network.")
+
+
+def _scoped(source: str) -> Html:
+    """A script whose names are its own."""
+    return raw(f"(() => {{\n{source}}})();")
+
+
+def _digest(script: Html) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _asset(name: str) -> str:
+    return files("finescale.report").joinpath("assets", name).read_text(encoding="utf-8")
