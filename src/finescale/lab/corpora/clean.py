@@ -1,0 +1,133 @@
+"""Cleaning: what counts as a good sentence pair, a good paragraph and the right language.
+
+Everything is a pure function of its text, so that equal packages always give equal corpora.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import re
+from collections.abc import Iterator
+
+TAG = re.compile(r"<[^<>]{1,400}>")
+SPACE = re.compile(r"\s+")
+WORD = re.compile(r"\w+")
+LETTERS = re.compile(r"[^\W\d_]+")
+
+# Code, markup and format placeholders; a text that has one of these is not prose.
+CODE = re.compile(
+    r"%\s?[\w(*.#'+-]|\$\{?\w|@\w+@|[{}\\|~^<>]|==|::|->|https?:|ftp:|www\.|\w\(\)|(?<!\w)--?[a-zA-Z]|/\w+/\w|(?<![^\W_])_|\w_\w"
+    r"|\w\.\w+\.\w|\S{40}"
+)
+FOREIGN_SCRIPT = re.compile("[\u0370-\u1fff\u3040-\ud7ff]")
+EMAIL = re.compile(r"\w@\w")
+_LISTED = {
+    "en": "the of and to is in that for with this are be it on as by or you from can not if an which will have a has"
+    " was its at when used your but all any these other than no more only their",
+    "de": "der die das und ist in den von zu mit für dem des ein eine nicht sich auf werden im auch als wird an aus"
+    " kann sie es wenn oder bei dieses diese ihr ihre ich eines einen einer zum zur durch nach dass wie sind",
+}
+FUNCTION_WORDS = {lang: frozenset(listed.split()) for lang, listed in _LISTED.items()}
+ABBREVIATION = re.compile(
+    r"(?:\b(?:e\.g|i\.e|etc|vs|cf|Nr|Abb|bzw|usw|ca|evtl|ggf|sog|inkl|No|Fig|Mr|Mrs|Dr|St|approx|resp|z\. ?B|d\. ?h"
+    r"|u\. ?a|o\. ?ä|u\. ?U)|\b[A-Za-zÄÖÜ]|\d)\.$"
+)
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[^\sa-zäöü])")
+
+
+def plain(text: str) -> str:
+    """``text`` without tags, entities, soft hyphens and repeated white space."""
+    text = html.unescape(TAG.sub("", text)).replace("\u00ad", "").replace("\u200b", "")
+    return SPACE.sub(" ", text).strip()
+
+
+def normal(text: str) -> str:
+    """Lower-case letters only, one space between words: equal for texts that differ in case, numbers or marks."""
+    return " ".join(LETTERS.findall(text.lower()))
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words and numbers, without punctuation."""
+    return WORD.findall(text.lower())
+
+
+def no_accelerator(text: str) -> str:
+    """A user-interface string without the mark of its shortcut key (``_File``, ``&Edit``)."""
+    if len(text) > 120 or len(re.findall(r"[&_](?=[^\W_])", text)) != 1:
+        return text
+    return re.sub(r"[&_](?=[^\W_])", "", text)
+
+
+def right_language(text: str, lang: str) -> bool:
+    """Whether ``text`` may be in ``lang``: Latin script, and not more function words of the other language.
+
+    Short texts without function words pass.
+    """
+    if FOREIGN_SCRIPT.search(text):
+        return False
+    found = LETTERS.findall(text.lower())
+    own = sum(map(FUNCTION_WORDS[lang].__contains__, found))
+    for other, listed in FUNCTION_WORDS.items():
+        strange = sum(map((listed - FUNCTION_WORDS[lang]).__contains__, found))
+        if other != lang and strange >= 2 and strange > own:
+            return False
+    return True
+
+
+def letter_share(text: str) -> float:
+    """Share of the characters that are letters or spaces; 0 for an empty text."""
+    return (sum(map(str.isalpha, text)) + text.count(" ")) / len(text) if text else 0.0
+
+
+def is_prose(text: str) -> bool:
+    """Whether a text is mostly letters and has no sign of code or markup."""
+    return letter_share(text) >= 0.75 and not CODE.search(text)
+
+
+def good_pair(src: str, tgt: str, langs: str) -> bool:
+    """Whether two clean texts are plausibly translations of each other.
+
+    4 to 120 source words, a length ratio within a factor of 2, prose in the right languages on both sides, not equal,
+    and no disagreement about the numbers of two and more digits.
+    """
+    src_lang, tgt_lang = langs.split("-")
+    if normal(src) == normal(tgt) or not 4 <= len(src.split()) <= 120:
+        return False
+    if not 0.5 <= len(tgt) / len(src) <= 2.0 or not (is_prose(src) and is_prose(tgt)):
+        return False
+    if not (right_language(src, src_lang) and right_language(tgt, tgt_lang)):
+        return False
+    left, right = set(re.findall(r"\d{2,}", src)), set(re.findall(r"\d{2,}", tgt))
+    return not (left and right and not left & right)
+
+
+def good_paragraph(text: str, lang: str) -> bool:
+    """Whether a clean paragraph is worth pretraining on: 6 words, mostly letters, no e-mail address, the language."""
+    if len(text.split()) < 6 or letter_share(text) < 0.7 or EMAIL.search(text):
+        return False
+    return right_language(text, lang)
+
+
+def sentences(text: str) -> list[str]:
+    """Sentences of ``text``; does not split after common English and German abbreviations."""
+    out: list[str] = []
+    open_part = ""
+    for part in SENTENCE_END.split(text):
+        open_part = f"{open_part} {part}".strip()
+        if not ABBREVIATION.search(open_part):
+            out.append(open_part)
+            open_part = ""
+    return [*out, open_part] if open_part else out
+
+
+def sentence_pairs(src: str, tgt: str) -> Iterator[tuple[str, str]]:
+    """Split a pair of paragraphs into sentence pairs where counts and relative lengths agree, else keep it whole."""
+    left, right = sentences(src), sentences(tgt)
+    if len(left) == len(right) > 1:
+        ratios = [math.log((len(a) + 5) / (len(b) + 5)) for a, b in zip(left, right, strict=True)]
+        mean = sum(ratios) / len(ratios)
+        if all(abs(ratio - mean) < 0.55 for ratio in ratios):
+            yield from zip(left, right, strict=True)
+            return
+    yield src, tgt

@@ -1,0 +1,65 @@
+"""gettext catalogues (.mo): the message id is the English text, so one package gives pairs."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator, Sequence
+
+from finescale.lab.corpora.archive import Archive
+from finescale.lab.corpora.clean import CODE, no_accelerator, normal, plain
+from finescale.lab.corpora.rows import Document, Pair
+
+MAGIC = 0x950412DE
+CATALOGUE = r"/{lang}/LC_MESSAGES/[^/]+\.mo$"
+
+
+def read(archives: Sequence[Archive]) -> Iterator[Pair]:
+    """English pairs with each other language of the artefact; the group is the normalised English string."""
+    for archive in archives:
+        source, *targets = archive.artefact.languages
+        for lang in targets:
+            for src, tgt in _strings(archive, lang):
+                yield Pair(f"{source}-{lang}", src, tgt, archive.artefact.name, f"mo:{normal(src)}")
+
+
+def read_sides(archives: Sequence[Archive]) -> Iterator[Document]:
+    """The strings of a catalogue as text of each language by itself, unaligned; the group is the normalised string."""
+    for archive in archives:
+        source, *targets = archive.artefact.languages
+        for lang in targets:
+            for src, tgt in _strings(archive, lang):
+                for side, text in ((source, src), (lang, tgt)):
+                    if not CODE.search(text):
+                        yield Document(side, text, archive.artefact.name, f"text:{normal(text)}")
+
+
+def _strings(archive: Archive, lang: str) -> Iterator[tuple[str, str]]:
+    for _, content in archive.members(CATALOGUE.format(lang=lang)):
+        for message, translation in messages(content):
+            yield plain(no_accelerator(message)), plain(no_accelerator(translation))
+
+
+def messages(content: bytes) -> Iterator[tuple[str, str]]:
+    """(message, translation) of a .mo file, contexts removed; the header, plurals and fuzzy bytes are left out.
+
+    Format: GNU gettext manual, section "The Format of GNU MO Files".
+    """
+    order = "<" if content[:4] == struct.pack("<I", MAGIC) else ">"
+    count, originals, translations = struct.unpack_from(f"{order}3I", content, 8)
+
+    def string(table: int, i: int) -> bytes:
+        length, start = struct.unpack_from(f"{order}2I", content, table + 8 * i)
+        return content[start : start + length]
+
+    charset = "utf-8"
+    for i in range(count):
+        message, translation = string(originals, i), string(translations, i)
+        if not message:
+            declared = re.search(rb"charset=([\w-]+)", translation)
+            charset = declared.group(1).decode() if declared else charset
+        elif b"\0" not in message:
+            try:
+                yield message.decode(charset).rpartition("\x04")[2], translation.decode(charset)
+            except (LookupError, UnicodeDecodeError):
+                continue
