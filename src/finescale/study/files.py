@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -61,11 +62,12 @@ def check_task(name: str, task: FileTask, folder: Path, faults: Faults) -> dict[
     except ValueError as error:
         faults.add(f"{where}.template", f"cannot be read: {error}", "write fields as {name} and a brace as {{")
         return {}
-    if "{}" in task.template:
-        faults.add(f"{where}.template", "has a field without a name: {}", "write fields as {name} and a brace as {{")
-    if fields == [task.target]:
-        faults.add(f"{where}.template", "names no field but the target", 'write at least one, as in "{source}"')
-    if task.target in fields[:-1]:
+    shown = template_fields(task.template)
+    if re.search(r"(?<!{){[!:}]", task.template):
+        faults.add(f"{where}.template", "has a field without a name", "write fields as {name} and a brace as {{")
+    elif not shown:
+        faults.add(f"{where}.template", "names no field", 'write at least one, as in "{source}"')
+    if task.target in shown:
         faults.add(f"{where}.template", f"shows the target field {task.target!r} to the model", "leave it out")
     counts = {}
     for split, path in task.paths(folder).items():

@@ -82,7 +82,8 @@ def run(
     workers = workers or study.spec.run.workers or cores()
     with hold(study.folder) as lease:
         write_lock(study)
-        made: Backend = registry.get("backend", backend)(workers, keep_open=(lease,))
+        preload = (function.partition(":")[0],)
+        made: Backend = registry.get("backend", backend)(workers, keep_open=(lease,), preload=preload)
         driver = _Driver(study, made, workers, show, function)
         try:
             driver.drive()
@@ -181,7 +182,7 @@ class _Driver:
         self.store.begin(self.steps[id])
         self.begun[id] = time.monotonic()
         self.tries[id] += 1
-        self.backend.submit(self.function, str(self.folder), id)
+        self.backend.submit(self.function, str(self.folder.resolve()), id)
 
     def settle(self, ended: Ended) -> None:
         """Take note of a step that ended: done if its directory has its final name, whatever the exit code."""

@@ -195,7 +195,8 @@ def table(store: Store, plan: Plan) -> pd.DataFrame:
     finished = store.finished(plan)
     bases = {base.spec.fingerprint(): base for base in plan.of("base")}
     rows = [_row(step, store.record(step), bases) for step in plan.of("run") if step.id in finished]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    frame = pd.DataFrame(rows, columns=COLUMNS)
+    return frame.assign(**{name: pd.to_numeric(frame[name]) for name in COLUMNS if name not in WORDS})
 
 
 def base_label(base: BaseSpec) -> str:
@@ -209,6 +210,7 @@ COLUMNS = [
     *("total_params", "train_tokens", "test_tokens", "epochs", "steps", "best_step", "dev_loss"),
     *("seconds", "cpu_seconds", "flops", "peak_memory_bytes"),
 ]
+WORDS = {"task", "method", "base", "family", "run", "flag"}
 COPIED = [
     *("model_params", "total_params", "pretrain_tokens", "pet_params", "learning_rate", "train_tokens", "test_tokens"),
     *("epochs", "steps", "best_step", "dev_loss", "seconds", "cpu_seconds", "flops", "peak_memory_bytes"),

@@ -16,10 +16,11 @@ class Ended:
 
 
 class Backend(Protocol):
-    """Submit, poll, cancel. Made as ``Backend(workers, keep_open)``.
+    """Submit, poll, cancel. Made as ``Backend(workers, keep_open=…, preload=…)``.
 
     ``keep_open`` are file descriptors every process of the backend holds while it lives; the driver's lease is one, so
-    that no second driver starts before the last worker of the first is gone.
+    that no second driver starts before the last worker of the first is gone. ``preload`` names modules that a worker
+    needs, which a backend may import ahead of the steps.
     """
 
     def submit(self, function: str, folder: str, step: str) -> None:

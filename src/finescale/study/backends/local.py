@@ -25,7 +25,6 @@ ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
     "PYTHONHASHSEED": "0",
 }
-PRELOAD = ("finescale.lab.steps",)
 START = "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); "
 START += "from finescale.study.backends.nursery import main; main()"
 SECONDS_TO_END = 10.0
@@ -34,7 +33,7 @@ SECONDS_TO_END = 10.0
 class LocalBackend:
     """Runs steps in children of one nursery process, which is started with the first step."""
 
-    def __init__(self, workers: int, keep_open: Sequence[int] = (), preload: Sequence[str] = PRELOAD) -> None:
+    def __init__(self, workers: int, keep_open: Sequence[int] = (), preload: Sequence[str] = ()) -> None:
         self.workers = workers
         self.keep_open = tuple(keep_open)
         self.preload = tuple(preload)

@@ -1,0 +1,134 @@
+"""What every backend must hold, run over all that are registered."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from finescale import registry
+from finescale.errors import StudyError
+from finescale.study.backends import Backend, Ended
+
+pytestmark = pytest.mark.parametrize("name", registry.names("backend"))
+HERE = "test_backend_contract"
+
+
+def write(folder: str, step: str) -> None:
+    (Path(folder) / step).write_text(f"{os.getpid()} {os.environ.get('OMP_NUM_THREADS')}")
+
+
+def fail(folder: str, step: str) -> None:
+    raise ValueError(step)
+
+
+def leave(folder: str, step: str) -> None:
+    sys.exit(7)
+
+
+def die(folder: str, step: str) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def sleep(folder: str, step: str) -> None:
+    write(folder, step)
+    time.sleep(60)
+
+
+@pytest.fixture
+def backend(name: str) -> Iterator[Backend]:
+    made: Backend = registry.get("backend", name)(2, keep_open=(), preload=(HERE,))
+    yield made
+    made.close()
+
+
+def ends(backend: Backend, count: int) -> dict[str, Ended]:
+    found: dict[str, Ended] = {}
+    deadline = time.monotonic() + 20
+    while len(found) < count:
+        assert time.monotonic() < deadline, f"only {sorted(found)} ended"
+        found |= {ended.step: ended for ended in backend.poll(0.2)}
+    return found
+
+
+def started(folder: Path, step: str) -> int:
+    deadline = time.monotonic() + 20
+    while not (folder / step).exists() or not (folder / step).read_text():
+        assert time.monotonic() < deadline, f"{step} did not start"
+        time.sleep(0.01)
+    return int((folder / step).read_text().split()[0])
+
+
+def gone(pid: int) -> bool:
+    deadline = time.monotonic() + 5
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not Path(f"/proc/{pid}").exists()
+
+
+def test_each_step_has_a_process_of_its_own_with_one_thread(backend: Backend, tmp_path: Path) -> None:
+    for step in ("a", "b", "c"):
+        backend.submit(f"{HERE}:write", str(tmp_path), step)
+    found = ends(backend, 3)
+    assert {ended.exit for ended in found.values()} == {0}
+    said = [(tmp_path / step).read_text().split() for step in ("a", "b", "c")]
+    assert len({pid for pid, _ in said}) == 3
+    assert {threads for _, threads in said} == {"1"}
+    assert all((ended.peak_memory_bytes or 1) > 0 for ended in found.values())
+
+
+def test_every_way_to_end_is_told_apart_and_hurts_nobody_else(backend: Backend, tmp_path: Path) -> None:
+    for function in ("die", "fail", "leave", "write"):
+        backend.submit(f"{HERE}:{function}", str(tmp_path), function)
+    found = ends(backend, 4)
+    assert {step: ended.exit for step, ended in found.items()} == {"die": -9, "fail": 1, "leave": 7, "write": 0}
+
+
+def test_a_function_that_is_not_there_fails_its_step_only(backend: Backend, tmp_path: Path) -> None:
+    backend.submit("no_such_module:work", str(tmp_path), "lost")
+    backend.submit(f"{HERE}:write", str(tmp_path), "fine")
+    assert {step: ended.exit for step, ended in ends(backend, 2).items()} == {"lost": 1, "fine": 0}
+
+
+def test_a_cancelled_step_ends_and_is_told(backend: Backend, tmp_path: Path) -> None:
+    backend.submit(f"{HERE}:sleep", str(tmp_path), "long")
+    pid = started(tmp_path, "long")
+    backend.cancel("long")
+    assert ends(backend, 1)["long"].exit != 0
+    assert gone(pid)
+
+
+def test_closing_leaves_no_process(backend: Backend, tmp_path: Path) -> None:
+    for step in ("a", "b"):
+        backend.submit(f"{HERE}:sleep", str(tmp_path), step)
+    pids = [started(tmp_path, step) for step in ("a", "b")]
+    began = time.monotonic()
+    backend.close()
+    assert time.monotonic() - began < 8
+    assert all(map(gone, pids))
+
+
+def test_polling_waits_no_longer_than_asked(backend: Backend, tmp_path: Path) -> None:
+    backend.submit(f"{HERE}:sleep", str(tmp_path), "long")
+    began = time.monotonic()
+    assert backend.poll(0.3) == []
+    assert time.monotonic() - began < 2
+
+
+def test_it_can_be_used_again_after_closing(backend: Backend, tmp_path: Path) -> None:
+    backend.close()
+    backend.submit(f"{HERE}:write", str(tmp_path), "again")
+    assert ends(backend, 1)["again"].exit == 0
+
+
+def test_modules_that_cannot_be_imported_are_named(name: str, tmp_path: Path) -> None:
+    made: Backend = registry.get("backend", name)(1, keep_open=(), preload=("no_such_module",))
+    made.submit(f"{HERE}:write", str(tmp_path), "a")
+    with pytest.raises(StudyError, match="no_such_module"):
+        ends(made, 1)
+    made.close()
