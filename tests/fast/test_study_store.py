@@ -16,6 +16,7 @@ from finescale.errors import InputError, StudyError
 from finescale.study import lock, store
 from finescale.study.lock import Study
 from finescale.study.plan import Step
+from finescale.study.table import COLUMNS
 
 
 def finished(study: Study, step: Step) -> Path:
@@ -114,7 +115,7 @@ def test_table_has_the_columns_and_what_is_missing_is_missing(study: Study) -> N
     for step in study.plan.of("run")[:3]:
         finished(study, step)
     table = study.table()
-    assert list(table.columns) == store.COLUMNS
+    assert list(table.columns) == COLUMNS
     assert len(table) == 3
     row = table.iloc[0]
     assert (row["task"], row["method"], row["base"], row["examples"]) == ("mt-en-de", "full", "xs@10K", 100)

@@ -18,7 +18,7 @@ from finescale.stats.fits import Fits, law_named
 from finescale.study.lock import Study, versions
 from finescale.study.plan import Kind
 from finescale.study.run import SESSIONS
-from finescale.study.store import base_label
+from finescale.study.table import base_label
 
 BEYOND = 4
 """Advice is also given for this many times the examples the study went to."""

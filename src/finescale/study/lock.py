@@ -12,15 +12,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from pydantic import ValidationError
 
 import finescale
 from finescale.errors import Fault, InputError, StudyError
 from finescale.study import config, files, store
 from finescale.study.plan import Digests, Plan, make_plan
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LOCK_FILE = "study.lock.json"
 LOCK_LAYOUT = 1
@@ -55,7 +57,9 @@ class Study:
 
     def table(self) -> pd.DataFrame:
         """One row per finished run."""
-        return store.table(self.store, self.plan)
+        from finescale.study.table import table
+
+        return table(self.store, self.plan)
 
 
 def read_study(folder: Path, tell: Tell = lambda line: None) -> Study:
