@@ -46,6 +46,7 @@ class Data(Section):
     source: Annotated[str, one_of(lambda: ["auto", *FETCHERS])] = Field(
         default="auto", description="where packages are fetched from; no part of the identity"
     )
+    stream_tokens: Count = Field(default=20_000_000, description="most tokens of pretraining text to prepare")
 
 
 class Base(Section):
@@ -191,6 +192,7 @@ def _check(raw: dict[str, Any], folder: Path, faults: Faults) -> StudySpec | Non
         for name, table in _tables(raw, "tasks", faults).items()
     }
     sections["methods"] = _methods(_tables(raw, "methods", faults), "methods" in raw, faults)
+    _known_tasks(raw, faults)
     _relate(sections, folder, faults)
     return None if faults.found else StudySpec(schema=1, **sections)
 
@@ -284,16 +286,22 @@ def _listed(value: Any) -> Any:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
+def _known_tasks(raw: dict[str, Any], faults: Faults) -> None:
+    """Tasks are named in one section and made in another; asked of the raw values, so that no other fault hides it."""
+    finetune, own = raw.get("finetune"), raw.get("tasks")
+    listed = finetune.get("tasks") if isinstance(finetune, dict) else None
+    valid = {*registry.names("task"), *(own if isinstance(own, dict) else ())}
+    for index, name in enumerate(listed if isinstance(listed, list) else ()):
+        if isinstance(name, str) and name not in valid:
+            faults.add(f"finetune.tasks[{index}]", f"task {name!r} is unknown", near(name, valid))
+
+
 def _relate(sections: dict[str, Any], folder: Path, faults: Faults) -> None:
     """Faults between sections; a section that failed alone is None and is passed over."""
     base, finetune, search = sections["base"], sections["finetune"], sections["rate_search"]
     tasks = sections["tasks"]
     counts = _own_tasks(tasks, folder, finetune, faults)
     if finetune is not None:
-        valid = {*registry.names("task"), *tasks}
-        for index, name in enumerate(finetune.tasks):
-            if name not in valid:
-                faults.add(f"finetune.tasks[{index}]", f"task {name!r} is unknown", near(name, valid))
         _enough_examples(finetune, search, counts, faults)
     if base is not None and search is not None and search.base not in {"smallest", *base.ladder}:
         faults.add(

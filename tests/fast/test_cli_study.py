@@ -1,0 +1,192 @@
+"""The verbs on studies: what they print, the codes they leave with, and what they leave alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from study_toy import TOML, WORK, order, toy_study
+from tiny_corpus import write_tiny_corpus
+
+from finescale.study import lock
+from finescale.study.run import run
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+BAD = """
+schema = 1
+[base]
+ladder = ["xs"]
+pretrain_tokens = [-1]
+[finetune]
+tasks = ["mt-en"]
+examples = []
+[methods.lorra]
+"""
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cache")
+    write_tiny_corpus(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cli(cache: Path) -> Cli:
+    def call(*words: object) -> subprocess.CompletedProcess[str]:
+        code = "from finescale.cli import main; main()"
+        environment = os.environ | {"FINESCALE_CACHE": str(cache), "COLUMNS": "200"}
+        command = [sys.executable, "-c", code, *map(str, words)]
+        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A toy study that is done."""
+    folder = tmp_path_factory.mktemp("done")
+    wide = TOML.replace('["xs", "s"]', '["xs", "s", "m", "l"]').replace("[10_000, 20_000]", "[10_000]")
+    study = toy_study(folder, wide)
+    lock.write_lock(study)
+    assert run(study, workers=2, function=WORK).complete
+    return folder
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_help_is_quick(cli: Cli) -> None:
+    began = time.monotonic()
+    done = cli("--help")
+    assert time.monotonic() - began < 3, "a bar of one second, with room for a busy machine"
+    assert done.returncode == 0
+    assert all(
+        verb in done.stdout for verb in ("demo", "plan", "run", "status", "fit", "advise", "report", "list", "data")
+    )
+
+
+@pytest.mark.parametrize("verb", ["plan", "run"])
+def test_bad_input_lists_every_fault_and_changes_nothing(cli: Cli, tmp_path: Path, verb: str) -> None:
+    (tmp_path / "study.toml").write_text(BAD)
+    before = snapshot(tmp_path)
+    done = cli(verb, tmp_path)
+    assert done.returncode == 1
+    for part in (
+        "4 faults",
+        "base.pretrain_tokens[0]",
+        "finetune.examples",
+        "did you mean 'lora'",
+        "did you mean 'mt-en-de'",
+    ):
+        assert part in done.stderr
+    assert "Traceback" not in done.stderr
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["plan", "/no/such/study"], 1, "there is no such file"),
+        (["status", "/no/such/study"], 1, "nothing was run in it"),
+        (["plam"], 1, "No such command"),
+        (["run"], 1, "Missing argument"),
+        (["run", "x", "--workers", "0"], 1, "greater than or equal to 1"),
+        (["list", "lawz"], 1, "did you mean 'laws'"),
+        (["data", "--tier", "startr"], 1, "did you mean 'starter'"),
+    ],
+)
+def test_exit_codes_of_wrong_calls(cli: Cli, words: list[str], code: int, said: str) -> None:
+    done = cli(*words)
+    assert done.returncode == code
+    assert said in done.stderr.replace("\n", " ")
+    assert done.stdout == ""
+
+
+def test_debug_shows_where(cli: Cli) -> None:
+    assert "Traceback" in cli("--debug", "status", "/no/such/study").stderr
+
+
+def test_plan(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "study.toml").write_text(TOML)
+    assert "finetuning runs: 32" in cli("plan", tmp_path).stdout
+    said = json.loads(cli("plan", tmp_path, "--json").stdout)
+    assert said["steps"] == {"data": 1, "base": 4, "rate": 1, "run": 32}
+    assert {span["factor"] for span in said["spans"]} == {"examples", "model_params", "pretrain_tokens", "pet_params"}
+    assert sorted(snapshot(tmp_path)) == ["study.toml"], "planning writes nothing"
+
+
+def test_status(cli: Cli, finished: Path, tmp_path: Path) -> None:
+    assert "38 of 38 steps done" in cli("status", finished).stdout
+    said = json.loads(cli("status", finished, "--json").stdout)
+    assert said["done"] == said["total"]
+    study = toy_study(tmp_path)
+    order(tmp_path, "rate", "fail")
+    run(study, workers=2, function=WORK)
+    said = json.loads(cli("status", tmp_path, "--json").stdout)
+    (why,) = said["failed"].values()
+    assert why == {"kind": "bug", "message": "ValueError: ordered to fail"}
+    assert len(said["blocked"]) == 16
+    assert "ValueError: ordered to fail" in cli("status", tmp_path).stdout
+
+
+def test_fit_recovers_the_toy_law(cli: Cli, finished: Path) -> None:
+    """The toy's loss is c · D^-0.2 + 2 whatever the base, so the exponent of the examples must be found."""
+    said = json.loads(cli("fit", finished, "--json").stdout)
+    (fits,) = said["fits"]
+    betas = {row["method"]: row["estimate"] for row in fits["table"] if row["parameter"] == "beta"}
+    assert betas == pytest.approx({"full": 0.2, "lora": 0.2}, abs=0.02)
+    assert fits["held_out"]
+    assert max(row["relative_error"] for row in fits["held_out"]) < 0.01
+    assert "beta" in cli("fit", finished).stdout
+    assert sorted(path.name for path in (finished / "fits").iterdir()) >= ["multiplicative-held-out.json"]
+
+
+def test_advise_names_the_better_method(cli: Cli, finished: Path) -> None:
+    said = json.loads(cli("advise", finished, "--json").stdout)
+    assert [one["best"]["method"] for one in said["advice"]] == ["lora", "lora"]
+    assert [one["best"]["examples"] for one in said["advice"]] == [800, 3200]
+    assert said["crossings"]
+    assert "LoRA" in cli("advise", finished).stdout
+
+
+def test_report_writes_a_page_that_stands_alone(cli: Cli, finished: Path) -> None:
+    done = cli("report", finished)
+    assert done.returncode == 0, done.stderr
+    page = (finished / "report" / "index.html").read_text(encoding="utf-8")
+    assert "LoRA" in page
+    assert str(finished / "report" / "index.html") in done.stdout
+
+
+def test_a_study_without_a_run_is_refused(cli: Cli, tmp_path: Path) -> None:
+    lock.write_lock(toy_study(tmp_path))
+    done = cli("fit", tmp_path)
+    assert done.returncode == 3
+    assert "no usable run yet" in done.stderr
+
+
+@pytest.mark.parametrize("what", ["laws", "methods", "tasks", "metrics", "backends", "bases"])
+def test_lists(cli: Cli, what: str) -> None:
+    listed = json.loads(cli("list", what, "--json").stdout)
+    assert listed
+    assert all(words for words in listed.values())
+
+
+def test_data_describes_the_corpus(cli: Cli) -> None:
+    assert "Corpus starter" in cli("data").stdout
+    assert json.loads(cli("data", "--json").stdout)["tier"] == "starter"
+
+
+def test_demo_touches_no_folder_of_somebody_else(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    done = cli("demo", tmp_path)
+    assert done.returncode == 1
+    assert "is there already and is no study" in done.stderr
+    assert snapshot(tmp_path) == {"thesis.tex": b"mine"}
