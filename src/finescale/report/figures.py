@@ -23,8 +23,13 @@ if TYPE_CHECKING:
     from finescale.study.analyse import Analysis
 
 FORMATS = ("png", "svg", "pdf")
+DATELESS: dict[str, Any] = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 PANELS_PER_ROW = 4
-INK, SOFT, RULE = "#1C1B19", "#5D5A54", "#DEDAD2"
+INK, SOFT = "#1C1B19", "#5D5A54"
+COLUMNS = [
+    *("kind", "task", "method", "base", "examples", "loss", "median", "low", "high"),
+    *("seed", "run", "flag", "held_out"),
+]
 
 # A fixed salt and no date: the same analysis gives the same bytes.
 STYLE: Any = {
@@ -38,6 +43,7 @@ STYLE: Any = {
     "xtick.color": SOFT,
     "ytick.color": SOFT,
     "legend.frameon": False,
+    "text.parse_math": False,
     "svg.fonttype": "none",
     "svg.hashsalt": "finescale",
     "pdf.fonttype": 42,
@@ -55,43 +61,28 @@ def figures(analysis: Analysis, folder: Path) -> list[Path]:
 def loss_against_examples(analysis: Analysis, folder: Path) -> list[Path]:
     """Loss against examples, one panel per base, one colour per method; one figure per task.
 
-    Writes ``loss-against-examples`` (with ``-TASK`` from the second task on) as PNG, SVG, PDF and CSV. The CSV has one
+    Writes ``loss-against-examples`` (with ``-2-TASK`` for a second task) as PNG, SVG, PDF and CSV. The CSV has one
     row per thing plotted: ``kind`` is ``run`` (``loss``), ``curve`` (``median``, ``low``, ``high``) or ``untouched``
     (``loss`` of the base before any finetuning), all in nats per target token.
     """
     shown = plotted(analysis)
     written = []
     for index, task in enumerate(shown.tasks()):
-        name = "loss-against-examples" + (f"-{_slug(task)}" if index else "")
+        name = "loss-against-examples" + (f"-{index + 1}-{_slug(task)}" if index else "")
         with mpl.rc_context(STYLE):
-            drawing = _draw(shown, task)
+            drawing = draw(shown, task)
         written += _save(drawing, numbers_behind(shown, task), folder, name)
     return written
 
 
 def numbers_behind(shown: Plotted, task: str) -> pd.DataFrame:
     """Everything the figure of ``task`` plots, in one table."""
-    wanted = [
-        "kind",
-        "task",
-        "method",
-        "base",
-        "examples",
-        "loss",
-        "median",
-        "low",
-        "high",
-        "seed",
-        "run",
-        "flag",
-        "held_out",
-    ]
     parts = [
         _part(shown.points, task, "run"),
         _part(shown.curves, task, "curve"),
         _part(shown.untouched.rename(columns={"zero_loss": "loss"}), task, "untouched"),
     ]
-    return pd.concat(parts, ignore_index=True).reindex(columns=wanted)
+    return pd.concat(parts, ignore_index=True).reindex(columns=COLUMNS)
 
 
 def _part(table: pd.DataFrame, task: str, kind: str) -> pd.DataFrame:
@@ -100,7 +91,8 @@ def _part(table: pd.DataFrame, task: str, kind: str) -> pd.DataFrame:
     return own.rename(columns=labels).assign(kind=kind)
 
 
-def _draw(shown: Plotted, task: str) -> Figure:
+def draw(shown: Plotted, task: str) -> Figure:
+    """The figure of ``task``: runs as marks, the law as lines, its band as shade, the untouched base dashed."""
     points, _, _ = shown.of_task(task)
     bases = [base for base in shown.bases if (points["base_label"] == base).any()]
     styles = looks.of_kinds(shown.methods)
@@ -116,6 +108,9 @@ def _draw(shown: Plotted, task: str) -> Figure:
     drawing.supxlabel("finetuning examples", fontsize=9, color=INK)
     drawing.supylabel("test loss, nats per target token", fontsize=9, color=INK)
     drawing.legend(handles=_handles(styles, points), loc="outside upper center", ncols=4 + len(styles), fontsize=8.5)
+    # The layout is worked out once, not again for each file format.
+    drawing.draw_without_rendering()
+    drawing.set_layout_engine("none")
     return drawing
 
 
@@ -176,16 +171,19 @@ def _mark(edge: str, face: str, label: str) -> Line2D:
 
 
 def _save(drawing: Figure, numbers: pd.DataFrame, folder: Path, name: str) -> list[Path]:
+    """Write each format and the CSV aside, then rename: a file that exists is complete."""
     folder.mkdir(parents=True, exist_ok=True)
-    dateless = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
-    paths = []
-    for kind in FORMATS:
-        path = folder / f"{name}.{kind}"
-        with mpl.rc_context(STYLE):
-            drawing.savefig(path, dpi=200, metadata=dateless[kind])
-        paths.append(path)
-    numbers.to_csv(folder / f"{name}.csv", index=False)
-    return [*paths, folder / f"{name}.csv"]
+    paths = [folder / f"{name}.{kind}" for kind in (*FORMATS, "csv")]
+    for path in paths:
+        aside = path.with_name(path.name + ".tmp")
+        kind = path.suffix[1:]
+        if kind == "csv":
+            numbers.to_csv(aside, index=False)
+        else:
+            with mpl.rc_context(STYLE):
+                drawing.savefig(aside, format=kind, dpi=200, metadata=DATELESS[kind])
+        aside.replace(path)
+    return paths
 
 
 def _slug(name: str) -> str:

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from finescale.study.analyse import Analysis
 
 TITLE = "Forecasts against runs held out"
+LEVELS = {
+    "examples": ("number of examples", "numbers of examples"),
+    "model_params": ("base", "bases"),
+    "pretrain_tokens": ("pretraining size", "pretraining sizes"),
+    "pet_params": ("PET size", "PET sizes"),
+}
 
 
 def held_out_section(analysis: Analysis, shown: Plotted) -> Section:
@@ -37,7 +43,7 @@ def _labelled(fits: Fits, shown: Plotted) -> pd.DataFrame:
 
 
 def _words(fits: Fits, held: pd.DataFrame, level: float) -> str:
-    kept = [f"the {_largest(count)} of {name.replace('_', ' ')}" for name, count in fits.about["hold_out"].items()]
+    kept = [_largest(LEVELS[name], count) for name, count in fits.about["hold_out"].items() if count]
     inside = f"{_inside(held).sum()} of {plural(len(held), 'loss', 'losses')}"
     middle, worst = (numbers.percent(error, 1) for error in held["relative_error"].quantile([0.5, 1.0]))
     return (
@@ -47,8 +53,8 @@ def _words(fits: Fits, held: pd.DataFrame, level: float) -> str:
     )
 
 
-def _largest(count: int) -> str:
-    return "largest level" if count == 1 else f"{count} largest levels"
+def _largest(levels: tuple[str, str], count: int) -> str:
+    return f"the largest {levels[0]}" if count == 1 else f"the {count} largest {levels[1]}"
 
 
 def _inside(held: pd.DataFrame) -> pd.Series[bool]:

@@ -63,7 +63,7 @@ def _value(name: str) -> Callable[[Any], Html]:
 
 
 def _meanings(meanings: pd.DataFrame) -> list[object]:
-    return [(symbol(name), f" is the {row['meaning']}; ") for name, row in meanings.iterrows()]
+    return [(symbol(str(name)), f" is the {row['meaning']}; ") for name, row in meanings.iterrows()]
 
 
 def _formula(fits: Fits, law: str) -> str:

@@ -16,7 +16,7 @@ DASHES = ("solid", "dash", "dashdot", "dot", "longdash")
 HUES_LIGHT = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00")
 HUES_DARK = ("#56B4E9", "#E69F00", "#2FC79B", "#E3A5C6", "#F2F2F2", "#F0E442")
 
-RAMP_LIGHT = ("#A99F73", "#817F78", "#5E626E", "#2F426D", "#00224E")
+RAMP_LIGHT = ("#AEA371", "#8B8778", "#6D6F72", "#4F576C", "#2B406D")
 RAMP_DARK = ("#6B6D72", "#8B8778", "#AEA371", "#D4C15F", "#FCE236")
 
 

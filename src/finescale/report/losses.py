@@ -24,9 +24,9 @@ HOLLOW = "fill: none; stroke: currentColor; stroke-width: 1.4"
 def loss_section(analysis: Analysis, shown: Plotted) -> Section:
     """Panels that the page's script draws; what they show is said in words and in a table too."""
     lead = paragraph(
-        "Each dot is one finetuning run, scored on the whole test set. Lines are the law, fitted to the filled dots "
-        f"alone; the shade is where its curve lies with {numbers.percent(shown.level)} probability. The dashed line is "
-        "the base before any finetuning."
+        "Each dot is one finetuning run, scored on the whole test set. Lines are the law, fitted without the runs that "
+        f"are marked as held out or flagged; the shade is where its curve lies with {numbers.percent(shown.level)} "
+        "probability. The dashed line is the base before any finetuning."
     )
     figures = [_figure(shown, task, number) for number, task in enumerate(shown.tasks(), start=1)]
     return Section("loss", "Loss against examples", "Losses", join(lead, figures))

@@ -91,6 +91,7 @@ def payload(analysis: Analysis, shown: Plotted) -> dict[str, Any]:
         "curves": columnar(shown.curves),
         "untouched": columnar(shown.untouched),
         "scales": {task: asdict(shown.scale(task)) for task in shown.tasks()},
+        "names": {"method": shown.methods, "base": shown.bases},
         "styles": {
             "method": looks.as_json(looks.of_kinds(shown.methods)),
             "base": looks.as_json(looks.of_sizes(shown.bases)),

@@ -26,11 +26,11 @@ class Column:
 
 
 def table(
-    caption: str, columns: list[Column], rows: Iterable[Any], chosen: Callable[[Any], bool] | None = None
+    caption: str, columns: list[Column], rows: Iterable[Any], chosen: Callable[[Any], object] | None = None
 ) -> Html:
     """A table in a frame that scrolls sideways where the window is narrow; ``chosen`` rows stand out."""
     head = tag("thead", tag("tr", [_heading(column) for column in columns]))
-    body = tag("tbody", [_row(columns, row, chosen is not None and chosen(row)) for row in rows])
+    body = tag("tbody", [_row(columns, row, chosen is not None and bool(chosen(row))) for row in rows])
     return framed(caption, tag("table", head, body))
 
 

@@ -100,9 +100,11 @@ function median(curve, look, label) {
   return {
     x: curve.map((row) => row.examples), y: curve.map((row) => row.median), mode: "lines",
     line: { color: look.colour, width: 1.8, dash: look.dash },
-    customdata: curve.map((row) => [nats(row.low), nats(row.high)]),
-    hovertemplate: `fitted, ${plain(label)}<br>%{x:,.0f} examples<br><b>%{y:.3f}</b> ` +
-      `[%{customdata[0]}, %{customdata[1]}]<extra></extra>`,
+    text: curve.map((row) => [
+      `the law, ${plain(label)}`, `${Math.round(row.examples).toLocaleString("en")} examples`,
+      `<b>${nats(row.median)}</b> nats per token [${nats(row.low)}, ${nats(row.high)}]`,
+    ].join("<br>")),
+    hovertemplate: "%{text}<extra></extra>",
   };
 }
 
@@ -139,7 +141,8 @@ function dots(runs, look, range) {
 function untouchedLine(rows, colour, range) {
   return rows.map((row) => ({
     x: range, y: [row.zero_loss, row.zero_loss], mode: "lines", line: { color: colour, width: 1.2, dash: "dash" },
-    hovertemplate: `${plain(row.base_label)} untouched: <b>${nats(row.zero_loss)}</b><extra></extra>`,
+    text: range.map(() => `${plain(row.base_label)} untouched: <b>${nats(row.zero_loss)}</b> nats per token`),
+    hovertemplate: "%{text}<extra></extra>",
   }));
 }
 
@@ -187,7 +190,7 @@ class Multiples {
 
   names(kind) {
     const present = new Set(this.part.runs.map((run) => run[`${kind}_label`]));
-    return Object.keys(DATA.styles[kind]).filter((name) => present.has(name));
+    return DATA.names[kind].filter((name) => present.has(name));
   }
 
   show(per) {

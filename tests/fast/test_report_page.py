@@ -1,0 +1,287 @@
+"""The page is one file that loads nothing, escapes everything, and shows the analysis's own numbers."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from pandas.testing import assert_frame_equal
+from report_sample import rival, sample_analysis, sample_runs
+
+from finescale.report import numbers
+from finescale.report.page import SECTIONS, page, write_page
+from finescale.report.series import SERIES, plotted
+from finescale.stats.advise import advise
+from finescale.study.analyse import Analysis
+
+VOID = {"meta", "br", "hr", "col"}
+
+
+class Document(HTMLParser):
+    """A page as its elements with attributes, the text inside each element that has an id, and its scripts."""
+
+    def __init__(self, markup: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.texts: dict[str, str] = {}
+        self.scripts: list[tuple[dict[str, str], str]] = []
+        self.visible = ""
+        self._open: list[tuple[str, dict[str, str]]] = []
+        self.feed(markup)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        named = {name: value or "" for name, value in attrs}
+        self.elements.append((tag, named))
+        if tag == "script":
+            self.scripts.append((named, ""))
+        if tag not in VOID:
+            self._open.append((tag, named))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop()[0] == tag, f"</{tag}> closes nothing"
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1][0] == "script":
+            self.scripts[-1] = (self.scripts[-1][0], self.scripts[-1][1] + data)
+            return
+        if not self._open or self._open[-1][0] != "style":
+            self.visible += data
+        for _, named in self._open:
+            if "id" in named:
+                self.texts[named["id"]] = self.texts.get(named["id"], "") + data
+
+    def all(self, name: str) -> list[dict[str, str]]:
+        """Attributes of every element of a name."""
+        return [named for tag, named in self.elements if tag == name]
+
+
+def data_of(document: Document) -> dict[str, Any]:
+    """The data block."""
+    return next(json.loads(text) for named, text in document.scripts if named.get("id") == "data")
+
+
+def frame_of(table: dict[str, Any]) -> pd.DataFrame:
+    return pd.DataFrame(table["rows"], columns=table["columns"])
+
+
+@pytest.fixture(scope="module")
+def document(analysis: Analysis) -> Document:
+    return Document(page(analysis))
+
+
+def test_the_page_is_one_file_that_loads_nothing(analysis: Analysis, tmp_path: Path) -> None:
+    path = write_page(analysis, tmp_path / "report" / "index.html")
+    assert [found.name for found in path.parent.iterdir()] == ["index.html"]
+    assert path.stat().st_size < 6_000_000
+    read = Document(path.read_text(encoding="utf-8"))
+    for _, named in read.elements:
+        assert not {"src", "srcset", "action", "data", "poster", "background"} & named.keys()
+        assert named.get("href", "#").startswith("#")
+    assert not {"link", "iframe", "img", "object", "embed", "base", "form"} & {tag for tag, _ in read.elements}
+    style = re.search(r"<style>(.*?)</style>", path.read_text(encoding="utf-8"), re.DOTALL)
+    assert style
+    assert "url(" not in style[1]
+    assert "@import" not in style[1]
+
+
+def test_only_the_packages_own_scripts_may_run_and_nothing_may_load(document: Document) -> None:
+    policy = next(
+        meta["content"] for meta in document.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"
+    )
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    allowed = set(re.findall(r"'sha256-([^']+)'", policy))
+    runnable = [text for named, text in document.scripts if named.get("type") != "application/json"]
+    assert {base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in runnable} == allowed
+    assert sum("plotly.js v" in text[:200] for text in runnable) == 1
+
+
+def test_every_section_is_there_and_every_link_leads_somewhere(analysis: Analysis, document: Document) -> None:
+    ids = [named["id"] for _, named in document.elements if "id" in named]
+    assert len(ids) == len(set(ids))
+    made = [section(analysis, plotted(analysis)) for section in SECTIONS]
+    assert [link["href"] for link in document.all("a")] == [f"#{section.name}" for section in made]
+    assert {section.name for section in made} <= set(ids)
+    assert all(section.title in document.texts[section.name] for section in made)
+    assert document.all("html") == [{"lang": "en"}]
+    assert "demo" in re.findall(r"<title>(.*?)</title>", page(analysis))[0]
+
+
+def test_the_data_block_is_the_table_of_runs(analysis: Analysis, document: Document) -> None:
+    runs = frame_of(data_of(document)["runs"])
+    wanted = analysis.runs.astype(object).where(analysis.runs.notna(), None)
+    assert_frame_equal(runs.astype(object).where(runs.notna(), None), wanted, check_dtype=False)
+
+
+def test_held_out_marks_are_the_fits_held_out_runs(analysis: Analysis, document: Document) -> None:
+    data = data_of(document)
+    marked = frame_of(data["runs"])["run"][frame_of(data["marks"])["held_out"]]
+    assert sorted(marked) == sorted(analysis.fits.held_out()["run"])
+    assert len(marked) > 0
+
+
+def test_curves_are_the_fits_forecasts(analysis: Analysis, document: Document) -> None:
+    curves = frame_of(data_of(document)["curves"])
+    assert curves.groupby(SERIES).ngroups == 12
+    again = analysis.fits.forecast(curves, kind="curve")
+    assert_frame_equal(curves[["median", "low", "high", "reach"]], again, rtol=1e-12)
+
+
+def test_the_scale_holds_every_run_that_learned(analysis: Analysis) -> None:
+    shown = plotted(analysis)
+    scale = shown.scale("mt-en-de")
+    fine = shown.points[shown.points["flag"] == ""]
+    assert fine["loss"].between(*scale.loss).all()
+    assert fine["examples"].between(*scale.examples).all()
+    assert set(scale.ticks) <= set(fine["examples"])
+
+
+def test_the_answer_is_the_advices_own_words_and_numbers(analysis: Analysis, document: Document) -> None:
+    said = document.texts["answer"]
+    for advice in analysis.advice:
+        assert advice.sentence in said
+        for _, row in advice.table.nlargest(1, "p_best").iterrows():
+            assert f"{row['median']:.3f} [{row['low']:.3f}, {row['high']:.3f}]" in said
+    tables = pd.concat([advice.table for advice in analysis.advice])
+    allowed = " ".join(
+        [
+            *(advice.sentence for advice in analysis.advice),
+            *(f"{number:.3f}" for number in tables[["median", "low", "high"]].to_numpy().ravel()),
+            *(f"{size:,}" for size in tables["examples"]),
+            *(numbers.probability(share) for share in tables["p_best"]),
+            *analysis.runs["base"],
+            "4 less likely ones left out",
+        ]
+    )
+    known = set(re.findall(r"\d[\d,.]*\d|\d", allowed))
+    assert set(re.findall(r"\d[\d,.]*\d|\d", said)) <= known
+
+
+def test_a_refusal_is_said_and_marked(analysis: Analysis) -> None:
+    far = analysis.advice[0].table[["task", "method", "base", "model_params", "pretrain_tokens", "pet_size"]]
+    refused = advise(analysis.final, far.assign(examples=10**9))
+    assert refused.refused
+    markup = page(replace(analysis, advice=[refused]))
+    assert 'class="lead refusal"' in markup
+    assert refused.sentence in Document(markup).texts["answer"]
+
+
+def test_parameters_held_out_errors_and_crossings_are_the_fits_own(analysis: Analysis, document: Document) -> None:
+    for _, row in analysis.final.table().iterrows():
+        assert numbers.significant(row["estimate"]) in document.texts["law"]
+        assert f"[{numbers.significant(row['low'])}, {numbers.significant(row['high'])}]" in document.texts["law"]
+    for status in analysis.final.status.values():
+        assert status.sentence in document.texts["law"]
+    held = analysis.fits.held_out()
+    for _, row in held.iterrows():
+        shown = f"{row['observed']:.3f}{row['median']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+        assert shown in document.texts["held-out"]
+    inside = int(held["observed"].between(held["low"], held["high"]).sum())
+    assert f"{inside} of {len(held)} losses lie inside" in document.texts["held-out"]
+    for verdict in analysis.crossings["verdict"]:
+        assert verdict in document.texts["crossings"]
+
+
+def test_provenance_cost_and_excluded_runs_are_shown(analysis: Analysis, document: Document) -> None:
+    for artefact in analysis.provenance["artefacts"]:
+        assert artefact["name"] in document.texts["text"]
+        assert any(named.get("title") == artefact["sha256"] for _, named in document.elements)
+    assert "703 paragraphs" in document.texts["text"]
+    assert "0 remain" in document.texts["text"]
+    assert "1.31 GB" in document.texts["cost"]
+    for _, run in analysis.runs[analysis.runs["flag"] != ""].iterrows():
+        assert run["run"] in document.texts["runs"]
+    assert "diverged" in document.texts["runs"]
+
+
+HOSTILE = (
+    "</script><script>window.hacked = 1</script>",
+    '<img src=x onerror="window.hacked = 1">',
+    "'\"><svg onload=window.hacked=1>",
+    "__proto__",
+    "{{x}} ${window.hacked=1} %{x} $\\frac{1}",
+    "</title></style><!--",
+)
+
+
+def hostile_analysis() -> Analysis:
+    """The sample with every name a user can give replaced by an attack."""
+    names = dict(zip(("mt-en-de", "full", "lora", "prompt"), HOSTILE, strict=False))
+    runs = sample_runs(seeds=(0,)).replace({"task": names, "method": names})
+    runs["base"] = runs["base"] + HOSTILE[1]
+    runs["run"] = runs["run"] + HOSTILE[0]
+    runs.loc[runs["flag"] != "", "flag"] = HOSTILE[5]
+    analysis = sample_analysis(runs)
+    manifest = json.loads(json.dumps(analysis.provenance))
+    manifest["warnings"] = [HOSTILE[2]]
+    manifest["artefacts"][0] |= {"name": HOSTILE[0], "version": HOSTILE[1], "licence": HOSTILE[2], "sha256": HOSTILE[5]}
+    changes = {"name": HOSTILE[5], "question": HOSTILE[4], "provenance": manifest, "versions": {HOSTILE[1]: HOSTILE[0]}}
+    return replace(analysis, rates=analysis.rates.assign(flag=HOSTILE[2]), **changes)
+
+
+def test_hostile_names_are_only_text(analysis: Analysis) -> None:
+    attacked, calm = Document(page(hostile_analysis())), Document(page(analysis))
+    assert {tag for tag, _ in attacked.elements} == {tag for tag, _ in calm.elements}
+    assert len(attacked.scripts) == len(calm.scripts)
+    assert not [name for _, named in attacked.elements for name in named if name.startswith("on")]
+    for text in HOSTILE:
+        assert text in attacked.visible
+    assert HOSTILE[0] in frame_of(data_of(attacked)["runs"])["task"].to_list()
+
+
+def test_the_page_of_an_analysis_with_little_in_it(analysis: Analysis) -> None:
+    alone = analysis.runs[analysis.runs["method"] == "full"].reset_index(drop=True)
+    bare = sample_analysis(alone, advice=[], provenance={})
+    bare = replace(bare, rates=bare.rates.iloc[:0], fits=bare.final)
+    read = Document(page(bare))
+    assert "No advice was asked" in read.texts["answer"]
+    assert "Nothing was held out" in read.texts["held-out"]
+    assert "nothing to compare" in read.texts["crossings"]
+    assert "no provenance" in read.texts["text"]
+    assert "No search was made" in read.texts["runs"]
+
+
+def test_a_method_that_could_not_be_fitted_has_points_but_no_curve() -> None:
+    runs = sample_runs(seeds=(0,))
+    thin = runs[(runs["method"] != "prompt") | (runs["examples"] == 250)].reset_index(drop=True)
+    analysis = sample_analysis(thin)
+    shown = plotted(analysis)
+    assert "prompt" in set(shown.points["method_label"])
+    assert "prompt" not in set(shown.curves["method_label"])
+    assert "TooFew" in Document(page(analysis)).texts["law"]
+
+
+def test_rival_laws_stand_beside_the_law_on_the_same_runs(analysis: Analysis) -> None:
+    others = rival(analysis.runs)
+    said = Document(page(replace(analysis, others=others))).texts["held-out"]
+    for law in (analysis.fits, others["additive"]):
+        held = law.held_out()
+        errors = [numbers.percent(part["relative_error"].mean(), 1) for _, part in held.groupby("method", sort=False)]
+        assert law.law + "".join(errors) in said
+
+
+def test_two_tasks_are_two_figures() -> None:
+    runs = pd.concat([sample_runs(seeds=(0,)), sample_runs(seeds=(0,), task="summarise")], ignore_index=True)
+    read = Document(page(sample_analysis(runs)))
+    assert [named["data-task"] for named in read.all("figure") if "data-task" in named] == ["mt-en-de", "summarise"]
+
+
+def test_pet_sizes_and_pretraining_sizes_are_told_apart(analysis: Analysis) -> None:
+    runs = analysis.runs.copy()
+    runs.loc[(runs["method"] == "lora") & (runs["seed"] == 1), "pet_size"] = 32
+    runs.loc[runs["seed"] == 1, "pretrain_tokens"] = 5_000_000
+    shown = plotted(replace(analysis, runs=runs))
+    assert shown.methods == ["full", "lora 8", "lora 32", "prompt"]
+    assert "xs@2.5M, 5M tokens" in shown.bases
+
+
+def test_the_same_analysis_gives_the_same_page(analysis: Analysis) -> None:
+    assert page(analysis) == page(analysis)
