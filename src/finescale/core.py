@@ -99,6 +99,7 @@ class DataSpec(Noun):
     languages: tuple[str, ...]
     vocab: PositiveInt
     context: PositiveInt
+    stream_tokens: PositiveInt = Field(description="most tokens of pretraining text to prepare")
     tasks: tuple[TaskSpec, ...]
 
     def text_fingerprint(self) -> str:

@@ -1,7 +1,8 @@
 """From text to tokens: the tokenizer, the pretraining stream, and every task's train, dev and test examples.
 
 The stream alternates documents of the languages so that each has the same share of tokens, and ends where the first
-language runs out; a larger pretraining size reads it again, which its record says as epochs.
+language runs out or at the size a study asks for; a larger pretraining size reads it again, and its record says how
+often (epochs).
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def prepare(spec: DataSpec, out: Path, files: dict[str, Path], tell: Tell) -> di
     words = tokenizer.train(sample, spec.vocab)
     words.save(str(out / "tokenizer.json"))
     tell(0.3)
-    stream = _stream([words.encode_batch(texts[language]) for language in spec.languages])
+    stream = _stream([_encoded(texts[language], words) for language in spec.languages], spec.stream_tokens)
     held = int(len(stream) * VALID_SHARE)
     save_file({"train": stream[held:], "valid": stream[:held]}, out / "stream.safetensors")
     tell(0.7)
@@ -91,18 +92,24 @@ def _first(texts: Iterable[str], characters: int) -> Iterator[str]:
         yield text
 
 
-def _stream(languages: list[list[Any]]) -> NDArray[np.uint16]:
+def _encoded(texts: list[str], words: Tokenizer) -> Iterator[list[int]]:
+    """Token ids of each text, encoded a few hundred at a time and only as far as they are asked for."""
+    for start in range(0, len(texts), 256):
+        yield from (encoding.ids for encoding in words.encode_batch(texts[start : start + 256]))
+
+
+def _stream(languages: list[Iterator[list[int]]], most: int) -> NDArray[np.uint16]:
     """Documents of all languages in one stream, always the next of the language that has the fewest tokens so far."""
     pieces: list[NDArray[np.uint16]] = []
-    have, at = [0] * len(languages), [0] * len(languages)
-    while True:
+    have = [0] * len(languages)
+    while sum(have) < most:
         language = have.index(min(have))
-        if at[language] == len(languages[language]):
-            return np.concatenate(pieces)
-        ids = [*languages[language][at[language]].ids, tokenizer.EOS]
-        pieces.append(np.array(ids, np.uint16))
-        have[language] += len(ids)
-        at[language] += 1
+        document = next(languages[language], None)
+        if document is None:
+            break
+        pieces.append(np.array([*document, tokenizer.EOS], np.uint16))
+        have[language] += len(pieces[-1])
+    return np.concatenate(pieces)[:most]
 
 
 def _from_corpus(task: TaskSpec, corpus: corpora.Corpus) -> dict[str, list[Rendered]]:

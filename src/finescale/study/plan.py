@@ -98,6 +98,7 @@ class _Planner:
             languages=spec.base.languages,
             vocab=spec.base.vocab,
             context=spec.base.context,
+            stream_tokens=spec.data.stream_tokens,
             tasks=tuple(self.tasks.values()),
         )
 
