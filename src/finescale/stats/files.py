@@ -5,27 +5,30 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path as File
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from finescale.errors import Fault, InputError
+from finescale.stats.auto import Path
+from finescale.stats.auto_fit import AutoFit
+from finescale.stats.family import FittedLaw, Joint
 from finescale.stats.fits import Fits, GroupFit, Member, Status, law_named
 from finescale.stats.groups import Group
 
 FORMAT = "finescale-fits/1"
 
 
-def save(fits: Fits, path: str | Path) -> None:
+def save(fits: Fits, path: str | File) -> None:
     """Write fits aside and rename them into place."""
     body = {
         "format": FORMAT,
         **{name: getattr(fits, name) for name in ("law", "factor", "by", "seed", "y", "left_out", "about")},
         "groups": [_pack(fit) for fit in fits.groups],
     }
-    path = Path(path)
+    path = File(path)
     aside = path.with_name(path.name + ".part")
     with aside.open("w", encoding="utf-8") as out:
         json.dump(body, out, allow_nan=False, default=_plain)
@@ -34,14 +37,14 @@ def save(fits: Fits, path: str | Path) -> None:
     aside.replace(path)
 
 
-def load_fits(path: str | Path) -> Fits:
+def load_fits(path: str | File) -> Fits:
     """Read fits that ``Fits.to_json`` wrote.
 
     Raises:
         InputError: no such file, not JSON, or another format.
     """
     try:
-        body = json.loads(Path(path).read_text(encoding="utf-8"))
+        body = json.loads(File(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(Fault(str(path), f"cannot be read: {error}", "give a file written by Fits.to_json")) from error
     if not isinstance(body, dict) or body.get("format") != FORMAT:
@@ -69,7 +72,9 @@ def _plain(value: Any) -> Any:
 
 def _pack(fit: GroupFit) -> dict[str, Any]:
     group = fit.group
+    auto = {"auto": _pack_auto(fit)} if isinstance(fit, AutoFit) else {}
     return {
+        **auto,
         "key": group.key,
         "factors": group.factors,
         "y": group.y_name,
@@ -98,7 +103,35 @@ def _unpack(body: dict[str, Any]) -> GroupFit:
         arrays["draws_theta"] = arrays["draws_theta"].reshape(B, P)
         members.append(Member(law_named(m["law"]), tuple(m["factors"]), **arrays))
     noise = {name: np.array(value, dtype=float) for name, value in body["noise"].items()}
-    return GroupFit(group, body["law"], members, Status(**body["status"]), **noise, diagnostics=body["diagnostics"])
+    known = {"group": group, "law": body["law"], "members": members, "status": Status(**body["status"]), **noise}
+    if "auto" in body:
+        return AutoFit(**known, diagnostics=body["diagnostics"], **_unpack_auto(body["auto"]))
+    return GroupFit(**known, diagnostics=body["diagnostics"])
+
+
+def _pack_auto(fit: AutoFit) -> dict[str, Any]:
+    paths = [{"key": key, "x": p.x, "centre": p.centre, "scale": p.scale, "run": p.run} for key, p in fit.paths.items()]
+    joint = None
+    if fit.joint is not None:
+        laws = [{"law": one.law.name, "theta": one.theta, "coef": one.coef} for one in fit.joint.laws]
+        joint = {"laws": laws, "deviation": fit.joint.deviation, "freedom": fit.joint.freedom}
+    return {"paths": paths, "unit": fit.unit, "learnt": fit.learnt, "joint": joint}
+
+
+def _unpack_auto(body: dict[str, Any]) -> dict[str, Any]:
+    paths = {}
+    for one in body["paths"]:
+        arrays = {name: np.array(one[name], dtype=float) for name in ("x", "centre", "scale")}
+        paths[tuple(one["key"])] = Path(**arrays, run=one["run"])
+    joint = None
+    if body["joint"] is not None:
+        laws = tuple(
+            FittedLaw(law_named(one["law"]), np.array(one["theta"], dtype=float), np.array(one["coef"], dtype=float))
+            for one in body["joint"]["laws"]
+        )
+        joint = Joint(laws, body["joint"]["deviation"], body["joint"]["freedom"])
+    unit = np.array(body["unit"], dtype=float)
+    return {"paths": paths, "unit": unit, "learnt": tuple(body["learnt"]), "joint": joint}
 
 
 def _table(frame: pd.DataFrame) -> dict[str, Any]:

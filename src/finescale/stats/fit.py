@@ -12,6 +12,7 @@ import pandas as pd
 from finescale import registry
 from finescale.core import FACTORS
 from finescale.errors import Faults, collecting, near
+from finescale.stats.auto_fit import fit_auto
 from finescale.stats.fits import Fits, GroupFit, Member, law_named
 from finescale.stats.groups import Cell, Group, PointFit, predict, resolve, solve
 from finescale.stats.laws import Array, Law
@@ -68,7 +69,10 @@ def fit(
     groups = _groups(table.usable, (*factors, "examples"), by, y, hold_out or {})
     fits = Fits(law, factors, by, [], seed, y, tuple(f.sentence for f in table.findings if f.excludes))
     fits.about = {"objective": objective, "hold_out": hold_out or {}, "share": list(share), "draws": draws}
-    fits.groups = fit_groups(law_named(law), groups, share, OBJECTIVES[objective], draws, seed)
+    if law == "auto":
+        fits.groups = fit_auto(groups, draws)
+    else:
+        fits.groups = fit_groups(law_named(law), groups, share, OBJECTIVES[objective], draws, seed)
     return fits
 
 
@@ -151,6 +155,10 @@ def _check_values(frame: pd.DataFrame, names: Iterable[str], faults: Faults) -> 
 
 
 def _check_law(name: str, factors: tuple[str, ...], share: tuple[str, ...], faults: Faults) -> None:
+    if name == "auto":
+        if share:
+            faults.add("share", "has no meaning for law='auto'", "curves of one task inform each other already")
+        return
     if name not in registry.names("law"):
         faults.add(f"law {name!r}", "is unknown", near(name, [*registry.names("law"), "auto"]))
         return

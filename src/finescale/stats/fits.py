@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from finescale import registry
-from finescale.errors import Fault, Faults, InputError, collecting, near
+from finescale.errors import Fault, Faults, InputError, Refused, collecting, near
 from finescale.stats.groups import Group, log_factors
 from finescale.stats.laws import Array, Law, Parameter
 from finescale.stats.uncertainty import WORDS
@@ -72,6 +72,19 @@ class GroupFit:
     @property
     def fitted(self) -> bool:
         return bool(self.members)
+
+    @property
+    def limit(self) -> float:
+        """Reach beyond which the fit refuses to forecast."""
+        return float("inf")
+
+    def citations(self) -> list[str]:
+        """Sources of what the forecasts rest on."""
+        return [member.law.source for member in self.members]
+
+    def rows(self, level: float) -> list[list[Any]]:
+        """Rows of ``Fits.table`` after the ``by`` columns."""
+        return [row for member in self.members for row in member_rows(member, self.status.name, level)]
 
     def reach(self, frame: pd.DataFrame) -> Array:
         """How many times beyond the support each row (N,) lies, in its worst factor; 1 is inside."""
@@ -143,8 +156,10 @@ class Fits:
 
         Raises:
             InputError: columns are missing, factors are not positive, or a group is unknown or was not fitted.
+            Refused: a row lies further out than ``law="auto"`` was ever checked (1024 times).
         """
         where = self._match(frame)
+        self._refuse(frame, where)
         B = max(len(fit.run) for fit in self.groups)
         out = np.empty((B, len(frame)))
         rng = np.random.default_rng([self.seed, 7])
@@ -153,6 +168,16 @@ class Fits:
             if len(rows):
                 out[:, rows] = np.exp(fit.log_draws(frame.iloc[rows], kind, rng))
         return out
+
+    def _refuse(self, frame: pd.DataFrame, where: Array) -> None:
+        reach = self.reach(frame)
+        limit = np.array([fit.limit for fit in self.groups])[where.astype(int)]
+        far = np.flatnonzero(reach > limit)
+        if len(far):
+            raise Refused(
+                f"row {frame.index[far[0]]} lies {reach[far[0]]:,.0f} times beyond what was seen, and law='auto' was "
+                f"never checked beyond {limit[far[0]]:,.0f} times; ask nearer, or add larger runs"
+            )
 
     def reach(self, frame: pd.DataFrame) -> Array:
         """How many times beyond the support each row lies (N,); 1 is inside."""
@@ -233,7 +258,7 @@ class Fits:
 
     def table(self, level: float = 0.9) -> pd.DataFrame:
         """One row per group, law and parameter: ``estimate, low, high, unit, meaning, weight, status``."""
-        rows = [row for fit in self.groups for row in _table_rows(fit, level)]
+        rows = [[*fit.group.key.values(), *row] for fit in self.groups for row in fit.rows(level)]
         columns = [*self.by, "law", "weight", "parameter", "estimate", "low", "high", "unit", "meaning", "status"]
         return pd.DataFrame(rows, columns=columns)
 
@@ -246,7 +271,7 @@ class Fits:
 
     def citations(self) -> list[str]:
         """Sources of the laws used and of the way they are fitted."""
-        sources = [member.law.source for fit in self.groups for member in fit.members]
+        sources = [source for fit in self.groups for source in fit.citations()]
         how = ["Golub & Pereyra 2003, Separable nonlinear least squares, doi 10.1088/0266-5611/19/2/201"]
         return list(dict.fromkeys([*sources, *how]))
 
@@ -287,17 +312,15 @@ def natural(parameter: Parameter, value: Array) -> Array:
     return np.exp(value) if parameter.log else value
 
 
-def _table_rows(fit: GroupFit, level: float) -> list[list[Any]]:
-    rows = []
-    for member in fit.members:
-        names = member.law.parameters(member.factors[:-1])
-        points = np.concatenate([member.theta, member.coef])
-        draws = np.concatenate([member.draws_theta, member.draws_coef], axis=1)
-        bounds = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
-        for i, p in enumerate(names):
-            values = [float(natural(p, v)) for v in (points[i], bounds[0, i], bounds[1, i])]
-            key, weight = list(fit.group.key.values()), float(member.weight.mean())
-            rows.append([*key, member.law.name, weight, p.name, *values, p.unit, p.words, fit.status.name])
+def member_rows(member: Member, status: str, level: float) -> list[list[Any]]:
+    """Rows of a table of estimates for one law: law, weight, parameter, estimate, low, high, unit, meaning, status."""
+    points = np.concatenate([member.theta, member.coef])
+    draws = np.concatenate([member.draws_theta, member.draws_coef], axis=1)
+    bounds = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    rows: list[list[Any]] = []
+    for i, p in enumerate(member.law.parameters(member.factors[:-1])):
+        values = [float(natural(p, v)) for v in (points[i], bounds[0, i], bounds[1, i])]
+        rows.append([member.law.name, float(member.weight.mean()), p.name, *values, p.unit, p.words, status])
     return rows
 
 

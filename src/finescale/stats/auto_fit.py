@@ -1,0 +1,176 @@
+"""``law="auto"`` as fits: every curve's own path, a family for bases not seen, and intervals from rolling hold-outs."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from finescale.stats.auto import REFUSES_BEYOND, Learnt, Path, Pool, end_level
+from finescale.stats.family import Blend, Joint, Key, anchored, blend, fit_joint, key_columns, nearest
+from finescale.stats.fits import GroupFit, Kind, Status
+from finescale.stats.groups import Group
+from finescale.stats.laws import PAPER, RECTIFIED, Array
+from finescale.stats.local import Curve
+
+_NAMES = (
+    ("level_pull", "how much faster higher curves fall"),
+    ("slope_pull", "how far slopes regress to the common one"),
+    ("averaged_law", "weight of the averaged rectified law"),
+    ("long_line", "weight of the line through the last 5 sizes"),
+    ("noise", "standard deviation of log loss of a run"),
+    ("drift", "error of a slope, per e-fold of examples"),
+)
+
+
+@dataclass
+class AutoFit(GroupFit):
+    """A group's forecast paths by their other factors, the table's standardised errors (B,), and its family."""
+
+    paths: dict[Key, Path] = field(default_factory=dict)
+    unit: Array = field(default_factory=lambda: np.zeros(0))
+    learnt: tuple[float, ...] = ()
+    joint: Joint | None = None
+
+    @property
+    def fitted(self) -> bool:
+        return bool(self.paths)
+
+    @property
+    def limit(self) -> float:
+        return REFUSES_BEYOND
+
+    def citations(self) -> list[str]:
+        laws = [one.law.source for one in self.joint.laws] if self.joint else []
+        return [RECTIFIED, *laws, PAPER]
+
+    def rows(self, level: float) -> list[list[Any]]:
+        nothing = float("nan")
+        return [
+            ["auto", 1.0, name, value, nothing, nothing, "", words, self.status.name]
+            for (name, words), value in zip(_NAMES, self.learnt, strict=False)
+        ]
+
+    def log_draws(self, frame: pd.DataFrame, kind: Kind, rng: np.random.Generator) -> Array:
+        """Joint draws (B, N): one standardised error per draw and curve, so that a draw is a whole curve."""
+        keys = key_columns(frame, self.group.factors)
+        x = np.log(frame["examples"].to_numpy(dtype=float))
+        out = np.empty((len(self.unit), len(frame)))
+        for key in dict.fromkeys(keys):
+            rows = np.array([k == key for k in keys])
+            out[:, rows] = self._along(key, x[rows], kind, rng)
+        return out
+
+    def _along(self, key: Key, x: Array, kind: Kind, rng: np.random.Generator) -> Array:
+        known = next((k for k in self.paths if np.allclose(k, key, rtol=1e-9)), None)
+        own = np.random.default_rng(_stream(self.group.label, known or key))
+        unit = own.permutation(self.unit)
+        if known is not None:
+            path, extra = self.paths[known], np.zeros(len(unit))
+            centre, scale = path.at(x)
+        else:
+            path, centre, scale, extra = self._new_base(key, x, own)
+        curve_scale = np.sqrt(np.maximum(scale**2 - path.run**2, (0.5 * path.run) ** 2))
+        draws = centre + unit[:, None] * curve_scale + extra[:, None]
+        if kind == "run":
+            draws = draws + path.run * rng.standard_normal(draws.shape)
+        return np.asarray(draws)
+
+    def _new_base(self, key: Key, x: Array, rng: np.random.Generator) -> tuple[Path, Array, Array, Array]:
+        keys = list(self.paths)
+        near = keys[nearest(keys, key)]
+        path = self.paths[near]
+        centre, scale = path.at(x)
+        if self.joint is None:
+            return path, centre, scale, 0.1 * rng.standard_t(3, len(self.unit))
+        wanted = np.column_stack([np.tile(np.log(key), (len(x), 1)), x])
+        beside = np.column_stack([np.tile(np.log(near), (len(x), 1)), x])
+        mixed = self.joint.log_loss(wanted) + 0.5 * (centre - self.joint.log_loss(beside))
+        return path, mixed, scale, self.joint.deviation * rng.standard_t(self.joint.freedom, len(self.unit))
+
+
+def _stream(label: str, key: Key) -> int:
+    """A seed that belongs to a curve, so that its draws are the same in every call and in every process."""
+    return zlib.crc32(repr((label, key)).encode())
+
+
+def fit_auto(groups: list[Group], draws: int) -> list[GroupFit]:
+    """Fit the forecaster to groups; curves of one task (or of the whole table) are pooled."""
+    scopes: dict[Any, list[Group]] = {}
+    for group in groups:
+        scopes.setdefault(group.key.get("task"), []).append(group)
+    done: dict[str, GroupFit] = {}
+    for scope in scopes.values():
+        for fit in _fit_scope(scope, draws):
+            done[fit.group.label] = fit
+    return [done[group.label] for group in groups]
+
+
+def _fit_scope(groups: list[Group], draws: int) -> list[GroupFit]:
+    found = [(group, key, curve) for group in groups for key, curve in _curves(group) if len(curve.x) >= 3]
+    pool = Pool([curve for _, _, curve in found]) if found else None
+    fits: list[GroupFit] = []
+    for group in groups:
+        mine = [(index, key) for index, (owner, key, _) in enumerate(found) if owner is group]
+        fits.append(_fit_group(group, mine, pool, draws))
+    return fits
+
+
+def _curves(group: Group) -> list[tuple[Key, Curve]]:
+    if len(group.factors) == 1:
+        return [((), Curve.of(group.frame["examples"].to_numpy(dtype=float), group.y))]
+    parts = group.frame.groupby(list(group.factors[:-1]), sort=True)
+    return [
+        (key_columns(part, group.factors)[0], Curve.of(part["examples"].to_numpy(), part[group.y_name].to_numpy()))
+        for _, part in parts
+    ]
+
+
+def _fit_group(group: Group, mine: list[tuple[int, Key]], pool: Pool | None, draws: int) -> GroupFit:
+    nothing = np.zeros(draws)
+    if not mine or pool is None:
+        status = Status("TooFew", "no curve with 3 sizes of examples. Add sizes.")
+        return AutoFit(group, "auto", [], status, nothing, nothing, nothing, {"runs": len(group.frame)})
+    learnt = pool.learnt
+    unit = np.quantile(learnt.unit, (np.arange(draws) + 0.5) / draws)
+    paths = {key: pool.path(index) for index, key in mine}
+    joint = fit_joint(group)
+    mix = Blend()
+    if joint is not None:
+        mix = blend(group, {key: pool.curves[index] for index, key in mine})
+        paths = {key: _blended(paths[key], pool.curves[index], key, joint, mix) for index, key in mine}
+    how = {
+        "runs": len(group.frame),
+        "scheme": "auto",
+        "pooled_curves": len(pool.curves),
+        "rolling_forecasts": pool.rolling,
+        "noise_run": learnt.noise,
+        "family_weight": mix.weight,
+    }
+    values = (*map(float, learnt.coef), learnt.noise, learnt.drift)
+    status = _status(learnt, pool)
+    return AutoFit(group, "auto", [], status, nothing, nothing, nothing, how, paths, unit, values, joint)
+
+
+def _blended(path: Path, curve: Curve, key: Key, joint: Joint, mix: Blend) -> Path:
+    """A path whose continuation is partly the family's law."""
+    beyond = path.x > curve.x[-1]
+    centre, scale = path.centre.copy(), path.scale.copy()
+    law = anchored(joint, key, path.x[beyond], float(curve.x[-1]), end_level(curve))
+    centre[beyond] = (1 - mix.weight) * centre[beyond] + mix.weight * law
+    scale[beyond] = np.maximum(mix.shrink * scale[beyond], path.run)
+    return Path(path.x, centre, scale, path.run)
+
+
+def _status(learnt: Learnt, pool: Pool) -> Status:
+    if not pool.rolling:
+        return Status("Unidentified", "curves are too short to hold a size out: intervals are a guess. Add sizes.")
+    doubling = float(np.sqrt(learnt.noise**2 + learnt.drift**2 * 0.5))
+    return Status(
+        "Converged",
+        f"checked on {pool.rolling} forecasts of larger sizes inside the data; typical error one doubling ahead "
+        f"{100 * doubling:.1f} %. Next: forecast, or compare laws.",
+    )
