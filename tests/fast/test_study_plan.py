@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from study_toy import TOML, toy_study
 
-from finescale.core import canonical_json
+from finescale.core import MethodSpec, canonical_json
 from finescale.lab.ladder import shape, train_flops
 from finescale.study.design import Span, summarise
 from finescale.study.lock import Study
@@ -36,6 +36,11 @@ def test_ids_end_in_the_fingerprint_of_the_spec(tmp_path: Path) -> None:
     steps = toy_study(tmp_path).plan.steps.values()
     assert all(step.id.endswith("-" + step.spec.fingerprint()) for step in steps)
     assert len({step.id.rpartition("-")[2] for step in steps}) == len(steps)
+
+
+def test_fingerprints_are_what_sha256sum_says() -> None:
+    """Golden: printf '{"name":"lora","options":{"rslora":false},"pet_size":4}' | sha256sum | cut -c1-12"""
+    assert MethodSpec(pet_size=4, name="lora", options={"rslora": False}).fingerprint() == "dfc8e1df982e"
 
 
 def test_a_searched_rate_enters_the_identity_of_its_runs(tmp_path: Path) -> None:
