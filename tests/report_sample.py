@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,6 @@ from finescale.study.analyse import Analysis, crossings
 RUNGS = {"xs": 2, "s": 3, "m": 5, "l": 7}
 EXAMPLES = (250, 500, 1000, 2000, 4000)
 PET = {"full": None, "lora": 8, "prompt": 20}
-HELD_OUT = {"examples": 1, "model_params": 1}
 RATES = {"full": 1e-3, "lora": 4e-3, "prompt": 0.1}
 TRUTH = {  # A, alpha, beta, E of L = A X^-alpha D^-beta + E
     "full": (74.0, 0.11, 0.41, 3.6),
@@ -41,6 +41,14 @@ def sample_runs(seeds: tuple[int, ...] = (0, 1), task: str = "mt-en-de", noise: 
     wild = (runs["base"] == "m@2.5M") & (runs["method"] == "lora") & (runs["examples"] == 500) & (runs["seed"] == 0)
     runs.loc[wild, "flag"], runs.loc[wild, "loss"] = "diverged", float("nan")
     return runs
+
+
+def small_runs(task: str = "mt-en-de") -> pd.DataFrame:
+    """Two bases, two methods, one seed: for what does not depend on there being more."""
+    runs = sample_runs(seeds=(0,), task=task)
+    return runs[runs["base"].isin(["xs@2.5M", "s@2.5M"]) & runs["method"].isin(["full", "prompt"])].reset_index(
+        drop=True
+    )
 
 
 def _run(rung: str, method: str, examples: int, seed: int, task: str, noise: float) -> dict[str, Any]:
@@ -79,13 +87,14 @@ def _run(rung: str, method: str, examples: int, seed: int, task: str, noise: flo
 def sample_analysis(runs: pd.DataFrame | None = None, **changes: Any) -> Analysis:
     """An analysis of the simulated runs; ``changes`` replace fields."""
     runs = sample_runs() if runs is None else runs
+    held_out = {name: 1 for name in ("examples", "model_params") if runs[name].nunique() > 3}
     law: dict[str, Any] = {"law": "multiplicative", "factor": "model_params", "by": ["task", "method"], "draws": 100}
     final = fit(runs, **law)
     analysis = Analysis(
         name="demo",
         question="With 4,000 sentence pairs, which method and which base?",
         runs=runs,
-        fits=fit(runs, hold_out=HELD_OUT, **law),
+        fits=fit(runs, hold_out=held_out, **law),
         final=final,
         others={},
         crossings=crossings(final, runs, 0.9),
@@ -101,8 +110,35 @@ def sample_analysis(runs: pd.DataFrame | None = None, **changes: Any) -> Analysi
 
 def rival(runs: pd.DataFrame) -> dict[str, Any]:
     """Another law tested on the same held-out runs."""
-    law = fit(runs, "additive", "model_params", ["task", "method"], hold_out=HELD_OUT, draws=50)
+    law = fit(
+        runs, "additive", "model_params", ["task", "method"], hold_out={"examples": 1, "model_params": 1}, draws=50
+    )
     return {"additive": law}
+
+
+HOSTILE = (
+    "</script><script>window.hacked = 1</script>",
+    '<img src=x onerror="window.hacked = 1">',
+    "'\"><svg onload=window.hacked=1>",
+    "__proto__",
+    "{{x}} ${window.hacked=1} %{x} $\\frac{1}",
+    "</title></style><!--",
+)
+
+
+def hostile_analysis() -> Analysis:
+    """The sample with every name a user can give replaced by an attack."""
+    names = dict(zip(("mt-en-de", "full", "lora", "prompt"), HOSTILE, strict=False))
+    runs = sample_runs(seeds=(0,)).replace({"task": names, "method": names})
+    runs["base"] = runs["base"] + HOSTILE[1]
+    runs["run"] = runs["run"] + HOSTILE[0]
+    runs.loc[runs["flag"] != "", "flag"] = HOSTILE[5]
+    analysis = sample_analysis(runs)
+    manifest = json.loads(json.dumps(analysis.provenance))
+    manifest["warnings"] = [HOSTILE[2]]
+    manifest["artefacts"][0] |= {"name": HOSTILE[0], "version": HOSTILE[1], "licence": HOSTILE[2], "sha256": HOSTILE[5]}
+    changes = {"name": HOSTILE[5], "question": HOSTILE[4], "provenance": manifest, "versions": {HOSTILE[1]: HOSTILE[0]}}
+    return replace(analysis, rates=analysis.rates.assign(flag=HOSTILE[2]), **changes)
 
 
 def _candidates(runs: pd.DataFrame, examples: int) -> pd.DataFrame:

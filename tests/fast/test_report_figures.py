@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.collections import PathCollection
-from report_sample import sample_analysis, sample_runs
+from report_sample import sample_analysis, small_runs
 
 from finescale.report.figures import draw, figures, loss_against_examples, numbers_behind
 from finescale.report.looks import of_kinds, of_sizes
@@ -63,7 +63,7 @@ def test_the_numbers_behind_a_figure_are_the_analysis(analysis: Analysis) -> Non
 
 
 def test_names_are_drawn_as_they_are() -> None:
-    runs = sample_runs(seeds=(0,))
+    runs = small_runs()
     runs["base"] = "$\\frac{" + runs["base"]
     analysis = sample_analysis(runs)
     drawing = draw(plotted(analysis), "mt-en-de")
@@ -72,7 +72,7 @@ def test_names_are_drawn_as_they_are() -> None:
 
 
 def test_a_second_task_has_a_file_of_its_own(tmp_path: Path) -> None:
-    both = [sample_runs(seeds=(0,)), sample_runs(seeds=(0,), task="../Summaries in French")]
+    both = [small_runs(), small_runs("../Summaries in French")]
     names = [path.name for path in figures(sample_analysis(pd.concat(both, ignore_index=True)), tmp_path)]
     assert names[4] == "loss-against-examples-2-summaries-in-french.png"
 

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
-from report_sample import rival, sample_analysis, sample_runs
+from report_sample import HOSTILE, hostile_analysis, rival, sample_analysis, sample_runs, small_runs
 
 from finescale.report import numbers
 from finescale.report.page import SECTIONS, page, write_page
@@ -202,31 +202,6 @@ def test_provenance_cost_and_excluded_runs_are_shown(analysis: Analysis, documen
     assert "diverged" in document.texts["runs"]
 
 
-HOSTILE = (
-    "</script><script>window.hacked = 1</script>",
-    '<img src=x onerror="window.hacked = 1">',
-    "'\"><svg onload=window.hacked=1>",
-    "__proto__",
-    "{{x}} ${window.hacked=1} %{x} $\\frac{1}",
-    "</title></style><!--",
-)
-
-
-def hostile_analysis() -> Analysis:
-    """The sample with every name a user can give replaced by an attack."""
-    names = dict(zip(("mt-en-de", "full", "lora", "prompt"), HOSTILE, strict=False))
-    runs = sample_runs(seeds=(0,)).replace({"task": names, "method": names})
-    runs["base"] = runs["base"] + HOSTILE[1]
-    runs["run"] = runs["run"] + HOSTILE[0]
-    runs.loc[runs["flag"] != "", "flag"] = HOSTILE[5]
-    analysis = sample_analysis(runs)
-    manifest = json.loads(json.dumps(analysis.provenance))
-    manifest["warnings"] = [HOSTILE[2]]
-    manifest["artefacts"][0] |= {"name": HOSTILE[0], "version": HOSTILE[1], "licence": HOSTILE[2], "sha256": HOSTILE[5]}
-    changes = {"name": HOSTILE[5], "question": HOSTILE[4], "provenance": manifest, "versions": {HOSTILE[1]: HOSTILE[0]}}
-    return replace(analysis, rates=analysis.rates.assign(flag=HOSTILE[2]), **changes)
-
-
 def test_hostile_names_are_only_text(analysis: Analysis) -> None:
     attacked, calm = Document(page(hostile_analysis())), Document(page(analysis))
     assert {tag for tag, _ in attacked.elements} == {tag for tag, _ in calm.elements}
@@ -269,7 +244,7 @@ def test_rival_laws_stand_beside_the_law_on_the_same_runs(analysis: Analysis) ->
 
 
 def test_two_tasks_are_two_figures() -> None:
-    runs = pd.concat([sample_runs(seeds=(0,)), sample_runs(seeds=(0,), task="summarise")], ignore_index=True)
+    runs = pd.concat([small_runs(), small_runs("summarise")], ignore_index=True)
     read = Document(page(sample_analysis(runs)))
     assert [named["data-task"] for named in read.all("figure") if "data-task" in named] == ["mt-en-de", "summarise"]
 
