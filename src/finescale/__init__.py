@@ -18,9 +18,11 @@ _PUBLIC: dict[str, str] = {
     "Refused": "finescale.errors",
     "Runs": "finescale.stats.runs",
     "advise": "finescale.stats.advise",
+    "compare": "finescale.stats.select",
     "critical_size": "finescale.stats.critical",
     "fit": "finescale.stats.fit",
     "load_fits": "finescale.stats.files",
+    "published": "finescale.stats.published",
     "read_runs": "finescale.stats.runs",
 }
 

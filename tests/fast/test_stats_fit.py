@@ -96,13 +96,13 @@ def test_curve_intervals_cover_the_truth_as_often_as_they_say() -> None:
     point = pd.DataFrame({"model_params": [1e6], "examples": [1500.0]})
     truth = 60 * 1e6**-0.25 * 1500**-0.15 + 1.2
     hits = 0
-    for seed in range(40):
-        said = fit(table(0.01, seed), "multiplicative", "model_params", seed=seed, draws=100).forecast(
+    for seed in range(30):
+        said = fit(table(0.01, seed), "multiplicative", "model_params", seed=seed, draws=60).forecast(
             point, kind="curve"
         )
         hits += bool(said["low"][0] <= truth <= said["high"][0])
-    # 40 fits at 90 %: fewer than 30 or a run of all 40 with ever wider bands would be news; binomial p(<30) = 0.002.
-    assert 30 <= hits <= 40
+    # 30 fits at 90 %: fewer than 22 has a binomial probability of 0.002.
+    assert hits >= 22
 
 
 def test_statuses_say_what_is_wrong() -> None:

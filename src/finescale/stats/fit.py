@@ -15,7 +15,8 @@ from finescale.errors import Faults, collecting, near
 from finescale.stats.auto_fit import fit_auto
 from finescale.stats.fits import Fits, GroupFit, Member, law_named
 from finescale.stats.groups import Cell, Group, PointFit, predict, resolve, solve
-from finescale.stats.laws import Array, Law
+from finescale.stats.laws import MULTIPLICATIVE, Array, Law
+from finescale.stats.paper import STAGE_1, stage_1, stage_2
 from finescale.stats.runs import Runs, read_runs
 from finescale.stats.solve import Objective, Solution
 from finescale.stats.status import judge, too_few
@@ -57,8 +58,8 @@ def fit(
         draws: resamples behind each interval.
         objective: ``robust`` (Huber on log residuals, turning linear at 1.345 robust standard deviations),
             ``chinchilla`` (Huber on log residuals, delta 1e-3) or ``paper`` (Huber on L, delta 1e-3; Eq. 2).
-        protocol: ``paper`` shares beta and E over the factors and then refits A and alpha per factor; ``fit`` itself
-            takes one factor or several at once.
+        protocol: ``paper`` fits the multiplicative law as the paper does: beta and E are shared by the group's
+            model-size and pretraining-size runs, A and alpha belong to ``factor``; the objective is the paper's.
 
     Raises:
         InputError: unknown names, missing columns, empty groups; every fault is listed.
@@ -66,10 +67,13 @@ def fit(
     table = runs if isinstance(runs, Runs) else read_runs(runs)
     factors, by, share = (*_tuple(factor),), _tuple(by), _tuple(share)
     _check(table.usable, law, factors, by, share, y, hold_out or {}, objective)
+    _check_protocol(protocol, law, factors, share)
     groups = _groups(table.usable, (*factors, "examples"), by, y, hold_out or {})
     fits = Fits(law, factors, by, [], seed, y, tuple(f.sentence for f in table.findings if f.excludes))
     fits.about = {"objective": objective, "hold_out": hold_out or {}, "share": list(share), "draws": draws}
-    if law == "auto":
+    if protocol is not None:
+        fits.groups = [_two_stage(group, factors[0], draws, seed) for group in groups]
+    elif law == "auto":
         fits.groups = fit_auto(groups, draws)
     else:
         fits.groups = fit_groups(law_named(law), groups, share, OBJECTIVES[objective], draws, seed)
@@ -177,6 +181,20 @@ def _check_law(name: str, factors: tuple[str, ...], share: tuple[str, ...], faul
             faults.add(f"share {parameter!r}", f"is no parameter of {name}", near(parameter, known))
 
 
+def _check_protocol(protocol: str | None, law: str, factors: tuple[str, ...], share: tuple[str, ...]) -> None:
+    if protocol is None:
+        return
+    with collecting() as faults:
+        if protocol != "paper":
+            faults.add(f"protocol {protocol!r}", "is unknown", near(protocol, ["paper"]))
+        if law != "multiplicative" or len(factors) != 1:
+            faults.add(
+                "protocol 'paper'", f"not for law={law!r} with {len(factors)} factors", "multiplicative, one factor"
+            )
+        if share:
+            faults.add("share", "is decided by the protocol (beta and E)", "leave it out")
+
+
 def _takes(law: Law, count: int) -> bool:
     return law.factors[0] <= count <= law.factors[1]
 
@@ -251,6 +269,31 @@ def _with_draws(
         )
         for index in range(len(cell.groups))
     ]
+
+
+def _two_stage(group: Group, factor: str, draws: int, seed: int) -> GroupFit:
+    """The paper's protocol for one group; for PET size the draws are of stage 1, with its own A and alpha."""
+    cell = stage_1(group, factor)
+    for part in cell.groups:
+        short = too_few(MULTIPLICATIVE, part)
+        if short is not None:
+            nothing = np.zeros(draws)
+            return GroupFit(group, "multiplicative", [], short, nothing, nothing, nothing, {"runs": len(group.frame)})
+    point = solve(cell)
+    noise = _noise(cell, point)
+    first = _with_draws(cell, point, noise, noise.run**2, draws, np.random.default_rng([seed, 0]))[0]
+    if factor in STAGE_1:
+        return first
+    part, theta, coef = stage_2(cell, point, group, factor)
+    member = first.members[0]
+    drawn_theta = np.column_stack([np.full(draws, theta[0]), member.draws_theta[:, 1]])
+    # A follows each draw of beta and E so that the frozen law keeps passing through the middle of the PET-size runs.
+    middle = np.exp(drawn_theta @ part.z.mean(axis=0))
+    height = np.maximum(np.exp(np.log(part.y).mean()) - member.draws_coef[:, 1], 1e-6)
+    drawn_coef = np.column_stack([height * middle, member.draws_coef[:, 1]])
+    ours = Member(MULTIPLICATIVE, part.factors, theta, coef, drawn_theta, drawn_coef, member.weight)
+    how = {**first.diagnostics, "runs": len(part.frame), "stage": 2}
+    return GroupFit(part, "multiplicative", [ours], first.status, first.run, first.base, first.strain, how)
 
 
 def _group_fit(

@@ -269,6 +269,12 @@ class Fits:
         draws = np.concatenate([member.draws_theta, np.log(np.maximum(member.draws_coef, 1e-12))], axis=1)
         return pd.DataFrame(draws, columns=names).corr()
 
+    def profile(self, parameter: str, level: float = 0.9, **key: Any) -> pd.DataFrame:
+        """Profile interval of a parameter of one group; see ``finescale.stats.profile.profile``."""
+        from finescale.stats.profile import profile
+
+        return profile(self, parameter, level, **key)
+
     def citations(self) -> list[str]:
         """Sources of the laws used and of the way they are fitted."""
         sources = [source for fit in self.groups for source in fit.citations()]

@@ -234,7 +234,7 @@ def turn(residual: Array, parameters: int) -> float:
 
 def predict(problem: Problem, theta: Array, coef: Array) -> Array:
     """Loss (N,) predicted at the problem's runs."""
-    return np.asarray(problem.columns(problem.z, theta[None])[0] @ coef)
+    return np.asarray(problem.predict(problem.columns(problem.z, theta[None]), coef[None])[0])
 
 
 def resolve(cell: Cell, point: PointFit, y: Array, weights: Array) -> Solution:

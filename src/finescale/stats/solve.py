@@ -47,7 +47,10 @@ class Prior:
 
 @dataclass(frozen=True)
 class Problem:
-    """What is solved: ``columns`` of a law over log-factors ``z`` (N, K), within bounds of the shapes (P,)."""
+    """What is solved: ``columns`` of a law over log-factors ``z`` (N, K), within bounds of the shapes (P,).
+
+    ``offset`` is a constant added to the prediction (a frozen E).
+    """
 
     columns: Columns
     z: Array
@@ -55,6 +58,11 @@ class Problem:
     upper: Array
     objective: Objective = Objective()
     prior: Prior | None = None
+    offset: float = 0.0
+
+    def predict(self, phi: Array, coef: Array) -> Array:
+        """Loss (B, N) from columns (B, N, M) and coefficients (B, M); never below 1e-300."""
+        return np.asarray(np.maximum(np.einsum("bnm,bm->bn", phi, coef) + self.offset, _TINY))
 
 
 @dataclass
@@ -157,7 +165,7 @@ def scan(problem: Problem, grid: Array, y: Array, weights: Array, keep: int = 1)
         part = slice(start, start + chunk)
         inverse = weights[part] / y[part]
         H = ((inverse / y[part]) @ pair).reshape(-1, G, M, M)
-        g = (inverse @ phi.transpose(1, 0, 2).reshape(N, -1)).reshape(-1, G, M)
+        g = ((inverse * (1 - problem.offset / y[part])) @ phi.transpose(1, 0, 2).reshape(N, -1)).reshape(-1, G, M)
         c = nonnegative(H, g)
         value = -np.sum(g * c, axis=-1) + _penalty(problem.prior, grid)
         order = np.argsort(value, axis=1, kind="stable")[:, :keep]
@@ -208,7 +216,7 @@ def refine(
 
 
 def _value(problem: Problem, y: Array, weights: Array, theta: Array, coef: Array, delta: float) -> Array:
-    predicted = np.maximum(np.einsum("bnm,bm->bn", problem.columns(problem.z, theta), coef), _TINY)
+    predicted = problem.predict(problem.columns(problem.z, theta), coef)
     loss = huber(problem.objective.residual(y, predicted), np.asarray(delta))
     total = np.sum(weights * loss, axis=1) + 0.5 * _penalty(problem.prior, theta)
     return np.asarray(np.where(np.isfinite(total), total, np.inf))
@@ -230,7 +238,7 @@ def _step(
 ) -> tuple[Array, Array, Array]:
     """One damped step for every problem; coefficients are eliminated, bounds are active sets."""
     phi = problem.columns(problem.z, theta)
-    predicted = np.maximum(np.einsum("bnm,bm->bn", phi, coef), _TINY)
+    predicted = problem.predict(phi, coef)
     residual = problem.objective.residual(y, predicted)
     inside = np.maximum(np.abs(residual), _TINY)
     pull = weights * np.minimum(1.0, delta / inside)

@@ -1,0 +1,56 @@
+"""Print every table of docs/benchmarks.md: ``python benchmarks/run.py [1 2 3 4 5 6]``."""
+
+from __future__ import annotations
+
+import sys
+
+import others
+import pandas as pd
+import scores
+from tables import show
+
+from finescale.stats.published import table_5
+
+
+def _one() -> str:
+    return show("1. Chinchilla: objective, parameters, time", scores.chinchilla_fit())
+
+
+def _two() -> str:
+    errors, quality = scores.gigaword_cuts()
+    text = show("2. Gigaword: mean relative error (%) at 1,638,400 examples, by the largest size seen", errors)
+    text += "\n" + show("2. Gigaword: intervals and selection by auto", quality)
+    means = quality.iloc[:, 1:].mean()
+    text += f"\nMeans over cuts: {', '.join(f'{name} {value:.4g}' for name, value in means.items())}.\n"
+    return text + f"In-sample RMSD of log loss of the rectified law: {scores.gigaword_in_sample():.5f}.\n"
+
+
+def _three() -> str:
+    errors, widths = scores.families()
+    return show("3. Families: mean relative error (%)", errors) + "\n" + show("3. Families: 90 % intervals", widths)
+
+
+def _four() -> str:
+    return show("4. Recovery on simulated tables (5 bases × 7 sizes, 0.5 % noise)", scores.recovery())
+
+
+def _five() -> str:
+    columns = ["task", "factor", "a", "b", "H", "gamma", "H_printed", "gamma_printed", "determined", "follows"]
+    return show("5. Table 5 of the paper recomputed from its Table 4", table_5()[columns])
+
+
+def _six() -> str:
+    means, last = others.others()
+    text = show("6. Other public curves: mean relative error (%) beyond what was seen", means)
+    return text + "\n" + show('6. Curves where "last value" beats every law', last)
+
+
+def main() -> None:
+    pd.set_option("display.width", 200)
+    parts = {"1": _one, "2": _two, "3": _three, "4": _four, "5": _five, "6": _six}
+    for number in sys.argv[1:] or parts:
+        print(parts[number](), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""Comparison of laws, the paper's constants and protocol, profiles."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import finescale as fs
+from finescale.stats.published import half_unit, table_5
+
+
+def cross(noise: float = 0.002) -> pd.DataFrame:
+    """Runs along three axes of one law, as the paper makes them."""
+    rng = np.random.default_rng(0)
+    places = [(x, 1e8, 1e4) for x in (1e6, 2e6, 4e6, 8e6)] + [(1e6, p, 1e4) for p in (2e8, 4e8)]
+    places += [(1e6, 1e8, t) for t in (4e4, 16e4)]
+    rows = []
+    for X, P, T in places:
+        for D in (500, 1000, 2000, 4000, 8000):
+            loss = 8 * (X / 1e6) ** -0.3 * (P / 1e8) ** -0.15 * (T / 1e4) ** -0.01 * D**-0.1 + 1
+            loss *= np.exp(noise * rng.standard_normal())
+            rows.append({"model_params": X, "pretrain_tokens": P, "pet_params": T, "examples": D, "loss": loss})
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(("factor", "alpha"), [("model_params", 0.3), ("pretrain_tokens", 0.15), ("pet_params", 0.01)])
+def test_the_papers_protocol_recovers_each_exponent_with_one_beta_and_floor(factor: str, alpha: float) -> None:
+    table = fs.fit(cross(), "multiplicative", factor, protocol="paper", draws=50).table().set_index("parameter")
+    assert table["estimate"]["alpha"] == pytest.approx(alpha, abs=0.02)
+    assert table["estimate"]["beta"] == pytest.approx(0.1, abs=0.02)
+    assert table["estimate"]["E"] == pytest.approx(1.0, abs=0.3)
+
+
+def test_the_product_of_all_factors_is_fitted_at_once() -> None:
+    factors = ["model_params", "pretrain_tokens", "pet_params"]
+    table = fs.fit(cross(0.001), "product", factors, draws=50).table().set_index("parameter")["estimate"]
+    found = table[["alpha_m", "alpha_p", "alpha_t", "beta"]].tolist()
+    assert found == pytest.approx([0.3, 0.15, 0.01, 0.1], abs=0.03)
+
+
+def test_the_protocol_says_what_it_needs() -> None:
+    with pytest.raises(fs.InputError, match="only model_params varies"):
+        fs.fit(cross()[["model_params", "examples", "loss"]], "multiplicative", "model_params", protocol="paper")
+    with pytest.raises(fs.InputError, match="2 faults"):
+        fs.fit(cross(), "additive", "model_params", protocol="papr")
+
+
+def test_published_constants_forecast_and_cross() -> None:
+    paper = fs.published("zhang2024")
+    said = paper.forecast(task="wmt14-en-de", method="full", model_params=1e9, examples=1e6)
+    by_hand = 1.2e5 * 1e9**-0.52 * 1e6**-0.15 + 0.75
+    assert said["median"][0] == pytest.approx(by_hand, rel=0.01)
+    assert said["low"][0] < by_hand < said["high"][0]
+    assert half_unit("1.2e5") == 5000
+    assert half_unit("0.00022") == pytest.approx(5e-6)
+    with pytest.raises(fs.InputError, match="did you mean 'zhang2024'"):
+        fs.published("zhang")
+
+
+def test_table_5_follows_from_table_4_except_where_named() -> None:
+    table = table_5(4000)
+    strays = table[~table["follows"]]
+    assert strays[["task", "factor", "a", "b"]].to_numpy().tolist() == [["mlsum", "model_params", "full", "lora"]]
+    open_ones = table[~table["determined"]]
+    assert set(open_ones["task"]) == {"mlsum"}
+    assert set(open_ones["a"] + open_ones["b"]) == {"promptlora"}
+
+
+def test_compare_names_the_true_form_or_says_undecided() -> None:
+    rng = np.random.default_rng(4)
+    rows = []
+    for method, E in (("full", 1.0), ("lora", 1.2), ("prompt", 1.4)):
+        for X in (1e5, 4e5, 16e5, 64e5):
+            for D in 250 * 2.0 ** np.arange(7):
+                loss = (120 * X**-0.3 * D**-0.2 + E) * np.exp(0.002 * rng.standard_normal())
+                rows.append({"method": method, "model_params": X, "examples": D, "loss": loss})
+    laws = ["multiplicative", "additive", "constant"]
+    found = fs.compare(pd.DataFrame(rows), laws, factor="model_params", by="method")
+    assert found.overall["law"].tolist()[0] == "multiplicative"
+    assert found.verdict.startswith("multiplicative forecasts best")
+    assert found.groups["best"].tolist() == ["multiplicative"] * 3
+    twins = fs.compare(pd.DataFrame(rows), ["multiplicative", "product"], factor="model_params", by="method")
+    assert twins.verdict.startswith("undecided")
+
+
+def test_profiles_hold_the_truth_and_widen_with_the_level() -> None:
+    fits = fs.fit(cross()[["model_params", "examples", "loss"]].iloc[:20], "multiplicative", "model_params", draws=100)
+    for name, truth in (("beta", 0.1), ("E", 1.0)):
+        narrow, wide = (fits.profile(name, level).query("inside")["value"] for level in (0.5, 0.99))
+        assert wide.min() <= truth <= wide.max()
+        assert np.ptp(narrow) <= np.ptp(wide)
+    with pytest.raises(fs.InputError, match="cannot be profiled"):
+        fits.profile("gamma")
+
+
+def test_correlations_and_citations_are_given() -> None:
+    fits = fs.fit(cross()[["model_params", "examples", "loss"]].iloc[:20], "multiplicative", "model_params", draws=100)
+    square = fits.correlations()
+    assert list(square) == ["alpha", "beta", "A", "E"]
+    assert np.allclose(np.diag(square), 1)
+    assert any("2402.17193" in line for line in fits.citations())
