@@ -72,6 +72,7 @@ def test_attributes_can_be_bare_or_left_out() -> None:
         ("alpha_m", "<var>α</var><sub>m</sub>"),
         ("D0", "<var>D</var><sub>0</sub>"),
         ("E", "<var>E</var>"),
+        ("level_pull", "<var>level pull</var>"),
     ],
 )
 def test_symbols(name: str, set_as: str) -> None:

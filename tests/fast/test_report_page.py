@@ -20,6 +20,7 @@ from finescale.report import numbers
 from finescale.report.page import SECTIONS, page, write_page
 from finescale.report.series import SERIES, plotted
 from finescale.stats.advise import advise
+from finescale.stats.fit import fit
 from finescale.study.analyse import Analysis
 
 VOID = {"meta", "br", "hr", "col"}
@@ -241,6 +242,15 @@ def test_rival_laws_stand_beside_the_law_on_the_same_runs(analysis: Analysis) ->
         held = law.held_out()
         errors = [numbers.percent(part["relative_error"].mean(), 1) for _, part in held.groupby("method", sort=False)]
         assert law.law + "".join(errors) in said
+
+
+def test_a_forecaster_without_a_formula_has_its_page_too() -> None:
+    runs = small_runs()
+    auto = fit(runs, "auto", "model_params", ["task", "method"])
+    said = Document(page(sample_analysis(runs, final=auto))).texts["law"]
+    assert "no single formula" in said
+    for name in auto.table()["meaning"].unique():
+        assert name in said
 
 
 def test_two_tasks_are_two_figures() -> None:

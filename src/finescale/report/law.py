@@ -48,7 +48,7 @@ def _law(fits: Fits, law: str, rows: pd.DataFrame, level: float) -> Html:
         Column("Status", first("status"), kind=""),
     ]
     return join(
-        paragraph(f"The {law} law: ", mathematics(_formula(fits, law)), class_="formula"),
+        _formula(fits, law),
         paragraph("Here ", symbol("L"), " is the test loss; ", _meanings(meanings), _factors(fits), "."),
         table(f"Parameters with {numbers.percent(level)} intervals", columns, groups),
     )
@@ -63,11 +63,18 @@ def _value(name: str) -> Callable[[Any], Html]:
 
 
 def _meanings(meanings: pd.DataFrame) -> list[object]:
-    return [(symbol(str(name)), f" is the {row['meaning']}; ") for name, row in meanings.iterrows()]
+    return [(symbol(str(name)), f": {row['meaning']}; ") for name, row in meanings.iterrows()]
 
 
-def _formula(fits: Fits, law: str) -> str:
-    return next(member.law.formula for fit in fits.groups for member in fit.members if member.law.name == law)
+def _formula(fits: Fits, law: str) -> Html:
+    """The law as mathematics; a forecaster that combines rules has no formula to show."""
+    formulas = [member.law.formula for fit in fits.groups for member in fit.members if member.law.name == law]
+    if formulas:
+        return paragraph(f"The {law} law: ", mathematics(formulas[0]), class_="formula")
+    return paragraph(
+        f"The forecaster {law} weighs several rules by how well each foretold the larger sizes from the smaller ones "
+        "within this data; it has no single formula, and its settings are these."
+    )
 
 
 def _factors(fits: Fits) -> Html:

@@ -11,8 +11,10 @@ _PIECE = re.compile(r"(?P<minus>\^-|\^)?(?P<name>[A-Za-z]+(?:_[A-Za-z0-9]+|\d+)?
 
 
 def symbol(name: str) -> Html:
-    """A parameter's name: Greek where it spells a letter, what follows an underscore or a digit lowered."""
+    """A parameter's name: Greek where it spells a letter, an index lowered; a name of several words as those words."""
     stem, _, index = name.partition("_")
+    if len(index) > 2:
+        return tag("var", name.replace("_", " "))
     if not index and (match := re.fullmatch(r"([A-Za-z]+)(\d+)", name)):
         stem, index = match.groups()
     return join(tag("var", GREEK.get(stem, stem)), tag("sub", index) if index else None)
