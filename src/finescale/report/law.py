@@ -47,11 +47,8 @@ def _law(fits: Fits, law: str, rows: pd.DataFrame, level: float) -> Html:
         *telling([Column("Weight", lambda group: numbers.percent(group["weight"].iloc[0]))], groups),
         Column("Status", first("status"), kind=""),
     ]
-    return join(
-        _formula(fits, law),
-        paragraph("Here ", symbol("L"), " is the test loss; ", _meanings(meanings), _factors(fits), "."),
-        table(f"Parameters with {numbers.percent(level)} intervals", columns, groups),
-    )
+    caption = f"Parameters with {numbers.percent(level)} intervals" if rows["low"].notna().any() else "Settings"
+    return join(_in_words(fits, law, meanings), table(caption, columns, groups))
 
 
 def _value(name: str) -> Callable[[Any], Html]:
@@ -62,19 +59,18 @@ def _value(name: str) -> Callable[[Any], Html]:
     return cell
 
 
-def _meanings(meanings: pd.DataFrame) -> list[object]:
-    return [(symbol(str(name)), f": {row['meaning']}; ") for name, row in meanings.iterrows()]
-
-
-def _formula(fits: Fits, law: str) -> Html:
-    """The law as mathematics; a forecaster that combines rules has no formula to show."""
+def _in_words(fits: Fits, law: str, meanings: pd.DataFrame) -> Html:
+    """The law as mathematics and its letters in words; a forecaster that combines rules has no formula to show."""
     formulas = [member.law.formula for fit in fits.groups for member in fit.members if member.law.name == law]
+    letters = [(symbol(str(name)), f": {row['meaning']}; ") for name, row in meanings.iterrows()]
     if formulas:
-        return paragraph(f"The {law} law: ", mathematics(formulas[0]), class_="formula")
-    return paragraph(
+        formula = paragraph(f"The {law} law: ", mathematics(formulas[0]), class_="formula")
+        return join(formula, paragraph("Here ", symbol("L"), " is the test loss; ", letters, _factors(fits), "."))
+    rules = (
         f"The forecaster {law} weighs several rules by how well each foretold the larger sizes from the smaller ones "
-        "within this data; it has no single formula, and its settings are these."
+        "within this data; it has no single formula. Its settings: "
     )
+    return paragraph(rules, letters, "each in the table below.")
 
 
 def _factors(fits: Fits) -> Html:
