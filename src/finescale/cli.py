@@ -212,9 +212,13 @@ def data(
 
 def _drive(study: Study, workers: int | None, backend: str = "local") -> Outcome:
     """Drive a study to done, showing progress; leave with a code if it did not get there."""
+    from finescale.study.lock import changes
     from finescale.study.run import run as run_study
     from finescale.study.show import showing
 
+    if changed := changes(study):
+        told.print("Changed since the last run (what is no longer asked for is kept, and left out):")
+        told.print("\n".join(f"  {line}" for line in changed), soft_wrap=True)
     try:
         with _terminable(), showing(told) as show:
             outcome = run_study(study, workers=workers, backend=backend, show=show)

@@ -20,7 +20,7 @@ question = "Does this work at all?"
 [data]
 stream_tokens = 20_000
 [base]
-ladder = ["2xs", "xs"]
+ladder = ["2xs"]
 pretrain_tokens = [4_000, 8_000]
 vocab = 300
 context = 128
@@ -32,7 +32,7 @@ dev_examples = 20
 test_examples = 30
 recipe = { batch_examples = 4, min_steps = 5, max_steps = 20, dev_checks = 2 }
 [methods.full]
-learning_rate = [1e-3, 3e-3]
+learning_rate = [1e-3, 3e-3, 1e-2]
 [methods.lora]
 rank = 2
 learning_rate = 1e-2
@@ -62,11 +62,13 @@ def test_a_real_study_in_miniature(tmp_path: Path) -> None:
         first.send_signal(signal.SIGINT)
         assert first.wait(20) == 130
     assert "the same command continues" in (tmp_path / "said").read_text()
+    (folder / "study.toml").write_text(TOML.replace("examples = [20, 60]", "examples = [20, 60, 90]"))
     second = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=170, check=False)
     assert second.returncode == 0, second.stderr
+    assert "spec.finetune.examples: [20, 60] → [20, 60, 90]" in second.stderr
     study = lock.open_study(folder)
     table = study.table()
-    assert len(table) == 2 * 2 * 3 * 2
+    assert len(table) == 2 * 3 * 3
     assert table["loss"].notna().all()
     assert (table["loss"] > 0).all()
     searched = json.loads(next(folder.glob("rates/*/record.json")).read_text())

@@ -138,12 +138,14 @@ def test_the_table_holds_the_runs_of_the_plan_only(study: Study, tmp_path: Path)
 
 
 def test_the_lock_opens_the_study_again_and_tells_changes(study: Study, tmp_path: Path) -> None:
-    assert lock.write_lock(study) == []
+    assert lock.changes(study) == []
+    lock.write_lock(study)
     again = lock.open_study(tmp_path)
     assert again.spec == study.spec
     assert list(again.plan.steps) == list(study.plan.steps)
-    changed = lock.write_lock(toy_study(tmp_path, TOML.replace("rank = 4", "rank = 8")))
-    assert changed == ["spec.methods.lora.sizes: [4] → [8]"]
+    assert lock.changes(study) == []
+    changed = toy_study(tmp_path, TOML.replace("rank = 4", "rank = 8"))
+    assert lock.changes(changed) == ["spec.methods.lora.sizes: [4] → [8]"]
 
 
 def test_a_study_never_run_or_with_a_damaged_lock(tmp_path: Path) -> None:
@@ -157,7 +159,7 @@ def test_a_study_never_run_or_with_a_damaged_lock(tmp_path: Path) -> None:
         '{"layout": 1, "spec": {}, "digests": {}, "provenance": {}}',
     ):
         (tmp_path / lock.LOCK_FILE).write_text(content)
-        with pytest.raises(StudyError):
+        with pytest.raises(StudyError, match=r"study\.lock\.json"):
             lock.open_study(tmp_path)
 
 

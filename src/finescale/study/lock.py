@@ -96,23 +96,32 @@ def open_study(folder: Path) -> Study:
         raise StudyError(f"{path}: is damaged; delete it and run the study again: {error}") from error
 
 
-def write_lock(study: Study) -> list[str]:
-    """Write the lock and return how it differs from the one before, field by field (nothing for a new study)."""
+def changes(study: Study) -> list[str]:
+    """How a study differs from the last one run in its folder, as lines ``field: old → new``; nothing for a new one."""
     path = study.folder / LOCK_FILE
-    lock: dict[str, Any] = {
+    if not path.exists():
+        return []
+    before, now = store.read_json(path), _lock(study)
+    return [
+        line for key in ("spec", "digests", "versions") for line in store.differences(before.get(key), now[key], key)
+    ]
+
+
+def write_lock(study: Study) -> None:
+    """Write the lock if it would say something new."""
+    path = study.folder / LOCK_FILE
+    if not path.exists() or store.read_json(path) != _lock(study):
+        store.write_json(path, _lock(study))
+
+
+def _lock(study: Study) -> dict[str, Any]:
+    return {
         "layout": LOCK_LAYOUT,
         "spec": study.spec.model_dump(mode="json", by_alias=True),
         "digests": study.digests.model_dump(mode="json"),
         "versions": versions(),
         "provenance": study.provenance,
     }
-    before = store.read_json(path) if path.exists() else lock
-    changed = [
-        line for key in ("spec", "digests", "versions") for line in store.differences(before.get(key), lock[key], key)
-    ]
-    if changed or not path.exists():
-        store.write_json(path, lock)
-    return changed
 
 
 def versions() -> dict[str, str]:

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from finescale.study.plan import Kind, Plan, Step
 from finescale.study.store import Store
 
+LIKE: dict[Kind, Kind] = {"run": "rate", "rate": "run"}
+
 
 class Pace:
     """Totals of planned FLOPs and measured seconds of the steps seen."""
@@ -27,14 +29,14 @@ class Pace:
     def estimate(self, work: dict[Kind, float]) -> float | None:
         """Seconds of one worker for planned FLOPs by kind; None while nothing was measured.
 
-        A kind not seen yet is taken at the pace of all others together.
+        A kind not seen yet is taken at the pace of the one most like it, else of all others together.
         """
         seen = [kind for kind, flops in self.flops.items() if flops]
         if not seen:
             return None
         overall = sum(self.seconds[kind] for kind in seen) / sum(self.flops[kind] for kind in seen)
         rates = {kind: self.seconds[kind] / self.flops[kind] for kind in seen}
-        return sum(flops * rates.get(kind, overall) for kind, flops in work.items())
+        return sum(flops * rates.get(kind, rates.get(LIKE.get(kind, kind), overall)) for kind, flops in work.items())
 
 
 def work_of(steps: Iterable[Step]) -> dict[Kind, float]:

@@ -16,7 +16,7 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -262,7 +262,7 @@ class _Memory:
 
 
 def _note_session(folder: Path, outcome: Outcome, workers: int) -> None:
-    """Append what this session did; the study's cost is the sum of its sessions."""
+    """Append what this session did: a study's cost is the sum of its sessions. A full disk must not hide its cause."""
     entry = {
         "seconds": outcome.seconds,
         "workers": workers,
@@ -271,7 +271,7 @@ def _note_session(folder: Path, outcome: Outcome, workers: int) -> None:
         "total": outcome.total,
         "peak_memory_bytes": outcome.peak_memory_bytes,
     }
-    with (folder / SESSIONS).open("a", encoding="utf-8") as file:
+    with suppress(OSError), (folder / SESSIONS).open("a", encoding="utf-8") as file:
         file.write(json.dumps(entry) + "\n")
 
 

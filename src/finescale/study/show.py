@@ -67,9 +67,10 @@ class _Lines:
 
 
 def _picture(outcome: Outcome) -> Group:
-    done = len(outcome.done) + sum(outcome.running.values())
+    whole = Table.grid(expand=True)
+    whole.add_row(ProgressBar(total=outcome.total, completed=len(outcome.done) + sum(outcome.running.values())))
     running = Table.grid(padding=(0, 1))
     for id, fraction in list(outcome.running.items())[:MOST_SHOWN]:
         running.add_row(" ", ProgressBar(total=1.0, completed=fraction, width=12), Text(id.rpartition("-")[0]))
     failed = [Text(f"  failed: {id}: {why.message}", "red") for id, why in list(outcome.failed.items())[-3:]]
-    return Group(ProgressBar(total=outcome.total, completed=done), Text(line(outcome)), running, *failed)
+    return Group(whole, Text(line(outcome)), running, *failed)
