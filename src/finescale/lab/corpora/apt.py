@@ -12,6 +12,7 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -19,43 +20,46 @@ from finescale.lab.corpora.archive import Archive
 from finescale.lab.corpora.fetched import Fetched, UnreachableError, sha256_of
 from finescale.lab.corpora.recipes import Artefact, Recipe
 
+APT_FOLDER = Path("/etc/apt")
 ARCHITECTURE = "amd64"
 """Which Packages index to ask for, so that every machine gets the same one."""
 OTHER_SUITE = re.compile(r"-(?:security|updates|backports|proposed)\b|/")
+KEPT_OPTIONS = ("signed-by", "trusted")
 TIME_LIMIT = 600.0
 
 
 @dataclass(frozen=True)
 class Source:
-    """One archive in the machine's apt sources."""
+    """One archive in the machine's apt sources; ``options`` are those that say how it is trusted."""
 
     uri: str
     suite: str
     components: tuple[str, ...]
-    signed_by: str = ""
+    options: tuple[str, ...] = ()
 
 
-def available() -> bool:
-    """Whether this machine has ``apt-get`` and a distribution archive in its sources."""
-    return shutil.which("apt-get") is not None and bool(machine_sources())
+def machine_sources(folder: Path | None = None) -> list[Source]:
+    """Archives with a ``main`` component in the one-line and deb822 sources of ``folder`` (default ``/etc/apt``).
 
-
-def machine_sources(folder: Path = Path("/etc/apt")) -> list[Source]:
-    """The distribution's own archives in one-line and deb822 sources, those with a ``main`` component."""
-    found: list[Source] = []
-    files = [folder / "sources.list", *sorted((folder / "sources.list.d").glob("*"))]
-    for file in files:
+    Components of equal archive and suite are joined; updates, backports and the like are left out.
+    """
+    folder = folder or APT_FOLDER
+    joined: dict[tuple[str, str], Source] = {}
+    for file in [folder / "sources.list", *sorted((folder / "sources.list.d").glob("*"))]:
         if file.is_file() and file.suffix in {".list", ".sources"}:
             text = file.read_text(encoding="utf-8", errors="replace")
-            found += _deb822(text) if file.suffix == ".sources" else _one_line(text)
-    return [source for source in found if "main" in source.components and not OTHER_SUITE.search(source.suite)]
+            for one in _deb822(text) if file.suffix == ".sources" else _one_line(text):
+                before = joined.get((one.uri, one.suite))
+                components = tuple(dict.fromkeys((*(before.components if before else ()), *one.components)))
+                joined[one.uri, one.suite] = Source(one.uri, one.suite, components, one.options)
+    return [one for one in joined.values() if "main" in one.components and not OTHER_SUITE.search(one.suite)]
 
 
 def _one_line(text: str) -> list[Source]:
     out = []
     for options, uri, suite, components in re.findall(r"^deb\s+(?:\[(.*?)\]\s+)?(\S+)\s+(\S+)[ \t]+(.+)$", text, re.M):
-        key = re.search(r"signed-by=(\S+)", options)
-        out.append(Source(uri, suite, tuple(components.split("#")[0].split()), key[1] if key else ""))
+        kept = tuple(option for option in options.split() if option.partition("=")[0] in KEPT_OPTIONS)
+        out.append(Source(uri, suite, tuple(components.partition("#")[0].split()), kept))
     return out
 
 
@@ -65,37 +69,39 @@ def _deb822(text: str) -> list[Source]:
         fields = {name.lower(): value.strip() for name, value in re.findall(r"^([\w-]+):(.*(?:\n .*)*)", stanza, re.M)}
         if "deb" not in fields.get("types", "").split() or fields.get("enabled", "yes").lower() in {"no", "false", "0"}:
             continue
-        signed_by = fields.get("signed-by", "")
-        for uri in fields.get("uris", "").split():
-            for suite in fields.get("suites", "").split():
-                key = signed_by if signed_by.startswith("/") else ""
-                out.append(Source(uri, suite, tuple(fields.get("components", "").split()), key))
+        # A key written into the stanza itself (many lines) has no one-line form; apt's own key rings are tried then.
+        kept = [f"{name}={fields[name]}" for name in KEPT_OPTIONS if name in fields and " " not in fields[name]]
+        components = tuple(fields.get("components", "").split())
+        places = product(fields.get("uris", "").split(), fields.get("suites", "").split())
+        out += [Source(uri, suite, components, tuple(kept)) for uri, suite in places]
     return out
 
 
 def fetch(recipe: Recipe, folder: Path) -> Fetched:
     """Download the recipe's artefacts into ``folder``.
 
-    The recipe's own suite is asked for first; where the machine's mirror has no such suite, the machine's own suite is
-    taken and the other versions are reported.
+    The recipe's own suite is asked for first; where the machine's mirrors have no such suite, the machine's own suite
+    is taken (and the other versions are reported).
 
     Raises:
-        UnreachableError: no source of this machine could be read.
+        UnreachableError: there is no apt-get, or no archive in the sources has the packages.
     """
+    if shutil.which("apt-get") is None:
+        raise UnreachableError("there is no apt-get here")
+    sources = machine_sources()
+    choices = [(source, recipe.suite, ARCHITECTURE) for source in sources]
+    choices += [(source, source.suite, "") for source in sources if source.suite != recipe.suite]
     said = []
-    for source, suite, architecture in _choices(recipe):
+    for source, suite, architecture in choices:
         apt = _PrivateApt(folder / "apt", source, suite, architecture, recipe.languages)
         problem = apt.update()
         if problem is None:
-            return apt.download(recipe.artefacts, folder)
-        said.append(f"{suite} of {source.uri}: {problem}")
-    raise UnreachableError("; ".join(said) or "no distribution archive in the apt sources")
-
-
-def _choices(recipe: Recipe) -> list[tuple[Source, str, str]]:
-    sources = machine_sources()
-    first = [(source, recipe.suite, ARCHITECTURE) for source in sources[:1]]
-    return first + [(source, source.suite, "") for source in sources if source.suite != recipe.suite]
+            got = apt.download(recipe.artefacts, folder)
+            if any(found.archive.artefact.kind == "deb" for found in got.found):
+                return got
+            problem = next(iter(got.missing.values()), "no packages")
+        said.append(f"{suite}: {problem}")
+    raise UnreachableError("; ".join(said) or f"no archive in the sources under {APT_FOLDER}")
 
 
 class _PrivateApt:
@@ -106,8 +112,7 @@ class _PrivateApt:
         for needed in ("lists/partial", "cache/archives/partial"):
             (folder / needed).mkdir(parents=True)
         self.lists = folder / "lists"
-        options = [f"arch={architecture}"] if architecture else []
-        options += [f"signed-by={source.signed_by}"] if source.signed_by else []
+        options = [f"arch={architecture}"] * bool(architecture) + list(source.options)
         bracket = f"[{' '.join(options)}] " if options else ""
         components = "main" if architecture else " ".join(source.components)
         (folder / "sources.list").write_text(f"deb {bracket}{source.uri} {suite} {components}\n", encoding="utf-8")
@@ -117,6 +122,8 @@ class _PrivateApt:
             "Dir::Etc::sourcelist": folder / "sources.list",
             "Dir::Etc::sourceparts": "/dev/null",
             "Dir::Etc::parts": "/dev/null",
+            "Dir::Etc::main": "/dev/null",
+            "Acquire::Retries": "1",
             "Acquire::GzipIndexes": "false",
             "APT::Sandbox::User": "root",
         }
@@ -131,9 +138,18 @@ class _PrivateApt:
     def _run(self, *arguments: str, folder: Path | None = None) -> str | None:
         """``None`` if it went well, else the first error it printed."""
         command = ["apt-get", "-qq", *arguments]
-        done = subprocess.run(
-            command, env=self._environment, cwd=folder, capture_output=True, text=True, timeout=TIME_LIMIT, check=False
-        )
+        try:
+            done = subprocess.run(
+                command,
+                env=self._environment,
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                timeout=TIME_LIMIT,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return f"no answer within {TIME_LIMIT:.0f} s"
         if done.returncode == 0:
             return None
         errors = [line for line in done.stderr.splitlines() if line.startswith("E:")]
@@ -158,9 +174,9 @@ class _PrivateApt:
                 path = files[artefact.name]
                 got.add(Archive(artefact, path), unquote(path.name.split("_")[1]), sha256_of(path))
             elif artefact.kind == "index":
-                paths = sorted(self.lists.glob(f"*_main_*{artefact.name}"))
-                if paths:
-                    got.add(Archive(artefact, paths[0]), release, sha256_of(paths[0]))
+                paths = sorted(self.lists.glob(f"*_{artefact.name}"), key=lambda path: path.stat().st_size)
+                if paths:  # of several components, the one with most packages
+                    got.add(Archive(artefact, paths[-1]), release, sha256_of(paths[-1]))
                 else:
                     got.missing[artefact.name] = "the archive has no such index"
         return got
@@ -174,5 +190,5 @@ def _release(text: str) -> str:
 def _machine_settings() -> list[str]:
     """The machine's own settings of how to reach archives (proxies, time-outs), without the list of languages."""
     dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=False).stdout
-    kept = re.findall(r"^(Acquire::(?:https?|ftp|Retries|ForceIPv[46]|By-Hash)\b.*;)$", dump, re.M | re.I)
+    kept = re.findall(r"^(Acquire::(?:https?|ftp|ForceIPv[46]|By-Hash)\b.*;)$", dump, re.M | re.I)
     return [line for line in kept if not line.endswith('"";')]

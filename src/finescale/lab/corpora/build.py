@@ -74,7 +74,7 @@ def clean_pairs(pairs: Iterable[Pair]) -> Iterator[Pair]:
     for pair in pairs:
         if good_pair(pair.src, pair.tgt, pair.langs):
             for src, tgt in sentence_pairs(pair.src, pair.tgt):
-                if good_pair(src, tgt, pair.langs):
+                if src == pair.src or good_pair(src, tgt, pair.langs):
                     yield Pair(pair.langs, src, tgt, pair.source, pair.group)
 
 

@@ -29,6 +29,10 @@ _LISTED = {
     " kann sie es wenn oder bei dieses diese ihr ihre ich eines einen einer zum zur durch nach dass wie sind",
 }
 FUNCTION_WORDS = {lang: frozenset(listed.split()) for lang, listed in _LISTED.items()}
+STRANGE_WORDS = {
+    lang: [other - own for name, other in FUNCTION_WORDS.items() if name != lang]
+    for lang, own in FUNCTION_WORDS.items()
+}
 ABBREVIATION = re.compile(
     r"(?:\b(?:e\.g|i\.e|etc|vs|cf|Nr|Abb|bzw|usw|ca|evtl|ggf|sog|inkl|No|Fig|Mr|Mrs|Dr|St|approx|resp|z\. ?B|d\. ?h"
     r"|u\. ?a|o\. ?ä|u\. ?U)|\b[A-Za-zÄÖÜ]|\d)\.$"
@@ -68,11 +72,7 @@ def right_language(text: str, lang: str) -> bool:
         return False
     found = LETTERS.findall(text.lower())
     own = sum(map(FUNCTION_WORDS[lang].__contains__, found))
-    for other, listed in FUNCTION_WORDS.items():
-        strange = sum(map((listed - FUNCTION_WORDS[lang]).__contains__, found))
-        if other != lang and strange >= 2 and strange > own:
-            return False
-    return True
+    return all(sum(map(listed.__contains__, found)) <= max(1, own) for listed in STRANGE_WORDS[lang])
 
 
 def letter_share(text: str) -> float:
@@ -115,7 +115,7 @@ def sentences(text: str) -> list[str]:
     open_part = ""
     for part in SENTENCE_END.split(text):
         open_part = f"{open_part} {part}".strip()
-        if not ABBREVIATION.search(open_part):
+        if open_part and not ABBREVIATION.search(open_part):
             out.append(open_part)
             open_part = ""
     return [*out, open_part] if open_part else out

@@ -13,7 +13,7 @@ from finescale.core import fingerprint
 Kind = Literal["deb", "index", "wheel"]
 Pool = Literal["pairs", "summaries", "documents"]
 
-RULES = 2
+RULES = 3
 """Version of the cleaning and splitting rules: raise it whenever they change what is written."""
 
 PUBLISHED = """

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from finescale.lab.corpora.clean import normal, words
 from finescale.lab.corpora.rows import Pair, Summary
@@ -39,39 +40,56 @@ def split_of(group: str) -> str:
 def split_rows(rows: Iterable[TaskRow]) -> tuple[dict[str, list[TaskRow]], Counter[str]]:
     """Divide rows so that nothing is shared between train and the held-out splits.
 
-    A row goes where its group goes. Train rows either side of which equals a held-out one (up to case, numbers and
-    punctuation) are dropped; so are held-out rows either side of which has word-Jaccard >= 0.8 to a train row, and
-    repeated first sides. Each split is ordered by hash: every prefix is a random sample.
+    A row goes where its group goes. Dropped are: train rows either side of which equals a held-out one (up to case,
+    numbers and punctuation); held-out rows either side of which has word-Jaccard >= 0.8 to a train row, or 13 words in
+    a row in common with one; rows that repeat a first side. Each split is ordered by hash, so that every prefix of it
+    is a random sample.
 
     Returns:
         The rows of each split, and how many were dropped for which reason.
     """
-    parts: dict[str, list[TaskRow]] = {name: [] for name in SPLITS}
+    parts: dict[str, list[_Keyed[TaskRow]]] = {name: [] for name in SPLITS}
     for row in rows:
-        parts[split_of(row.group)].append(row)
+        first, second = row.sides
+        parts[split_of(row.group)].append(_Keyed(row, (normal(first), normal(second))))
     dropped: Counter[str] = Counter()
-    held = [{normal(row.sides[i]) for row in (*parts["dev"], *parts["test"])} for i in (0, 1)]
-    train = [row for row in parts["train"] if not any(normal(row.sides[i]) in held[i] for i in (0, 1))]
+    held = [{one.normal[i] for one in (*parts["dev"], *parts["test"])} for i in (0, 1)]
+    train = [one for one in parts["train"] if one.normal[0] not in held[0] and one.normal[1] not in held[1]]
     dropped["train equals held-out"] = len(parts["train"]) - len(train)
     parts["train"] = train
     seen: set[str] = set()
     for name in ("test", "dev", "train"):
-        first = {normal(row.sides[0]): row for row in reversed(parts[name])}
-        kept = [row for key, row in first.items() if key not in seen]
+        kept = {one.normal[0]: one for one in reversed(parts[name]) if one.normal[0] not in seen}
         dropped["repeated"] += len(parts[name]) - len(kept)
-        seen |= first.keys()
-        parts[name] = sorted(kept, key=lambda row: digest_of(*row.sides))
+        seen |= kept.keys()
+        parts[name] = sorted(kept.values(), key=lambda one: digest_of(*one.row.sides))
     for i in (0, 1):
         _drop_near(parts, i, dropped)
-    return parts, dropped
+        _drop_shared(parts, i, dropped)
+    return {name: [one.row for one in ones] for name, ones in parts.items()}, dropped
 
 
-def _drop_near(parts: dict[str, list[TaskRow]], side: int, dropped: Counter[str]) -> None:
-    train = [frozenset(words(row.sides[side])) for row in parts["train"]]
+@dataclass(frozen=True, slots=True)
+class _Keyed(Generic[TaskRow]):
+    row: TaskRow
+    normal: tuple[str, str]
+
+
+def _drop_near(parts: dict[str, list[_Keyed[TaskRow]]], side: int, dropped: Counter[str]) -> None:
+    train = [frozenset(words(one.row.sides[side])) for one in parts["train"]]
     for name in ("dev", "test"):
-        near = near_duplicates(train, [frozenset(words(row.sides[side])) for row in parts[name]])
+        near = near_duplicates(train, [frozenset(words(one.row.sides[side])) for one in parts[name]])
         dropped["held-out near a train row"] += len(near)
-        parts[name] = [row for i, row in enumerate(parts[name]) if i not in near]
+        parts[name] = [one for i, one in enumerate(parts[name]) if i not in near]
+
+
+def _drop_shared(parts: dict[str, list[_Keyed[TaskRow]]], side: int, dropped: Counter[str]) -> None:
+    check = LeakCheck(one.row.sides[side] for name in ("dev", "test") for one in parts[name])
+    shared = {run for one in parts["train"] for run in check.runs_in(one.row.sides[side])}
+    for name in ("dev", "test"):
+        kept = [one for one in parts[name] if shared.isdisjoint(runs_of(one.row.sides[side]))]
+        dropped["held-out shares a passage with train"] += len(parts[name]) - len(kept)
+        parts[name] = kept
 
 
 def near_duplicates(
@@ -97,31 +115,47 @@ def near_duplicates(
     near = set()
     for place, text in enumerate(held):
         candidates = {i for word in prefix(text) for i in index.get(word, ())}
-        if any(len(text & train[i]) >= jaccard * len(text | train[i]) for i in candidates):
+        if any(_similarity(text, train[i]) >= jaccard for i in candidates):
             near.add(place)
     return near
 
 
-class LeakCheck:
-    """Finds held-out text inside other text: any 13 words in a row, or a whole held-out text of 8 to 12 words.
+def _similarity(a: frozenset[str], b: frozenset[str]) -> float:
+    shared = len(a & b)
+    return shared / (len(a) + len(b) - shared)
 
-    Shorter held-out texts ("The file could not be opened.") are everyday language, and are not looked for.
+
+Run = tuple[str, ...]
+
+
+def runs_of(text: str) -> Iterator[Run]:
+    """Every 13 words in a row of ``text``; of a shorter text its 8 to 12 words, of a still shorter one nothing.
+
+    Shorter texts ("The file could not be opened.") are everyday language, not a leak.
     """
+    found = tuple(words(text))
+    for start in range(max(1, len(found) - LEAK_WORDS + 1)):
+        if len(run := found[start : start + LEAK_WORDS]) >= WHOLE_TEXT_WORDS:
+            yield run
+
+
+class LeakCheck:
+    """Finds the runs of words of held-out texts (``runs_of``) inside other text."""
 
     def __init__(self, held: Iterable[str]) -> None:
-        self._runs: defaultdict[tuple[str, ...], set[tuple[str, ...]]] = defaultdict(set)
+        self._runs: defaultdict[Run, set[Run]] = defaultdict(set)  # by their first 8 words
         for text in held:
-            found = tuple(words(text))
-            for start in range(max(1, len(found) - LEAK_WORDS + 1)):
-                run = found[start : start + LEAK_WORDS]
-                if len(run) >= WHOLE_TEXT_WORDS:
-                    self._runs[run[:WHOLE_TEXT_WORDS]].add(run)
+            for run in runs_of(text):
+                self._runs[run[:WHOLE_TEXT_WORDS]].add(run)
 
-    def leaks(self, text: str) -> bool:
-        """Whether ``text`` holds a run of words from a held-out text."""
+    def runs_in(self, text: str) -> Iterator[Run]:
+        """Held-out runs that occur in ``text``."""
         found = tuple(words(text))
         for start in range(len(found) - WHOLE_TEXT_WORDS + 1):
-            runs = self._runs.get(found[start : start + WHOLE_TEXT_WORDS])
-            if runs and any(found[start : start + len(run)] == run for run in runs):
-                return True
-        return False
+            for run in self._runs.get(found[start : start + WHOLE_TEXT_WORDS], ()):
+                if found[start : start + len(run)] == run:
+                    yield run
+
+    def leaks(self, text: str) -> bool:
+        """Whether a held-out run occurs in ``text``."""
+        return next(self.runs_in(text), None) is not None

