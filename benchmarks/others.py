@@ -23,7 +23,7 @@ def language_curves() -> Curves:
 
 
 def overtraining_curves() -> Curves:
-    """gadre_overtraining_104models.csv: loss on C4 over tokens, per corpus and shape; tokens beyond a third held out."""
+    """gadre_overtraining_104models.csv: loss on C4 over tokens, per corpus and shape; two sizes held out."""
     raw = pd.read_csv(DATA / "gadre_overtraining_104models.csv")
     raw = raw.rename(columns={"tokens": "examples", "loss::c4_val": "loss"})[["dataset", "params", "examples", "loss"]]
     for (dataset, params), part in raw.dropna().groupby(["dataset", "params"]):
@@ -61,7 +61,6 @@ def others() -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def _score(group: str, members: list[tuple[str, pd.DataFrame, pd.DataFrame]]) -> list[dict[str, object]]:
     seen = pd.concat([part.assign(base=name) for name, part, _ in members])
-    ahead = pd.concat([part.assign(base=name) for name, _, part in members])
     fits = {law: fs.fit(seen[["base", "examples", "loss"]], law, by="base", draws=20) for law in ("power", "rectified")}
     auto = fs.fit(seen[["base", "examples", "loss"]], "auto", by="base")
     rows = []

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
-import others
-import pandas as pd
-import scores
-from tables import show
+# One thread: two BLAS threads beside a neighbour cost several times the processor time of one.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
 
-from finescale.stats.published import table_5
+import others  # noqa: E402
+import pandas as pd  # noqa: E402
+import scores  # noqa: E402
+from tables import show  # noqa: E402
+
+from finescale.stats.published import table_5  # noqa: E402
 
 
 def _one() -> str:

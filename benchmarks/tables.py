@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
 
 import numpy as np
 import pandas as pd
@@ -43,7 +39,7 @@ def line(x: np.ndarray, log_y: np.ndarray, targets: np.ndarray, count: int = 3) 
 
 
 def accept_then_stop(x: np.ndarray, log_y: np.ndarray, target: float, start: int = 3, width: float = 5.0) -> float:
-    """Lin et al. 2024, Algorithm 1: extend the line backwards while a point lies within ``width`` residual deviations."""
+    """Lin et al. 2024, Algorithm 1: extend the line backwards while points lie within ``width`` deviations."""
     first = len(x) - start
     while first > 0:
         fit = np.polyfit(x[first:], log_y[first:], 1)

@@ -247,4 +247,4 @@ def resolve(cell: Cell, point: PointFit, y: Array, weights: Array) -> Solution:
         grid = np.concatenate([point.tops.theta, grid_of(cell.law, group.factors, group.z, coarse=True)])
         tops, tops_coef = scan(problem, np.clip(grid, problem.lower, problem.upper), y, weights)
         theta, coef = tops[:, 0], tops_coef[:, 0]
-    return refine(problem, y, weights, theta, coef, point.delta, iterations=40)
+    return refine(problem, y, weights, theta, coef, point.delta, iterations=100)

@@ -11,7 +11,7 @@ Shape suffixes: B problems, G grid cells, N runs, P shapes, M coefficients.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import combinations
 from typing import Literal
 
@@ -23,7 +23,9 @@ from finescale.stats.laws import Array
 Columns = Callable[[Array, Array], Array]
 Mask = npt.NDArray[np.bool_]
 _TINY = 1e-300
-_TAIL = 0.03
+_TAIL = 0.3
+# Problems times runs refined together: their Jacobians stay in the processor's cache.
+_CACHED = 12_000
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,11 @@ def refine(
         coef: starting coefficients (B, M).
         delta: where Huber's loss turns linear.
     """
+    chunk = max(1, _CACHED // y.shape[1])
+    if len(y) > chunk:
+        parts = [slice(at, at + chunk) for at in range(0, len(y), chunk)]
+        each = [refine(problem, y[p], weights[p], theta[p], coef[p], delta, iterations) for p in parts]
+        return Solution(*(np.concatenate([getattr(one, f.name) for one in each]) for f in fields(Solution)))
     theta, coef = np.clip(theta, problem.lower, problem.upper), coef.copy()
     value = _value(problem, y, weights, theta, coef, delta)
     gradient = np.zeros(len(y))
@@ -207,7 +214,7 @@ def refine(
         trial = _value(problem, y[live], weights[live], new_theta, new_coef, delta)
         better = trial < value[live]
         gain = np.where(better, value[live] - trial, 0.0)
-        done = (better & (gain <= 1e-8 * value[live])) | (damping[live] > 1e7) | (value[live] < 1e-24)
+        done = (better & (gain <= 1e-7 * value[live])) | (damping[live] > 1e7) | (value[live] < 1e-24)
         won = live[better]
         theta[won], coef[won], value[won] = new_theta[better], new_coef[better], trial[better]
         damping[live] = np.where(better, np.maximum(damping[live] / 5, 1e-12), damping[live] * 7)
@@ -223,13 +230,13 @@ def _value(problem: Problem, y: Array, weights: Array, theta: Array, coef: Array
 
 
 def _derivatives(problem: Problem, theta: Array, coef: Array, predicted_columns: Array) -> Array:
-    """Derivatives (B, N, P) of the prediction by the shapes: central differences of the law's one function."""
+    """Derivatives (B, N, P) of the prediction by the shapes: differences of the law's one function."""
     slopes = np.empty((*predicted_columns.shape[:2], theta.shape[1]))
     for p in range(theta.shape[1]):
         step = np.zeros(theta.shape[1])
-        step[p] = 1e-5
-        up, down = problem.columns(problem.z, theta + step), problem.columns(problem.z, theta - step)
-        slopes[..., p] = np.einsum("bnm,bm->bn", up - down, coef) / 2e-5
+        step[p] = 1e-7
+        up = problem.columns(problem.z, theta + step)
+        slopes[..., p] = np.einsum("bnm,bm->bn", up - predicted_columns, coef) / 1e-7
     return slopes
 
 

@@ -1,0 +1,136 @@
+"""Verbs on anybody's table of runs: ``fit``, ``forecast``, ``compare``. Each is one call on the API."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from finescale.errors import Fault, InputError
+
+app = typer.Typer(help="Fit, forecast and compare laws on a table of runs.")
+
+File = Annotated[Path, typer.Argument(help="table of runs: CSV, TSV, Parquet or JSONL, one row per run")]
+Factor = Annotated[list[str] | None, typer.Option("--factor", help="factor besides examples; may be given again")]
+By = Annotated[list[str] | None, typer.Option("--by", help="column that makes groups; may be given again")]
+Rename = Annotated[list[str] | None, typer.Option("--column", help="rename, as their_name=canonical_name")]
+HoldOut = Annotated[list[str] | None, typer.Option("--hold-out", help="factor=levels kept out of the fit")]
+Seed = Annotated[int, typer.Option(help="seed of the resampling")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON")]
+
+
+def _pairs(given: list[str] | None, option: str) -> dict[str, str]:
+    wrong = [text for text in given or [] if text.count("=") != 1]
+    if wrong:
+        raise InputError(*(Fault(f"{option} {text!r}", "is not NAME=VALUE") for text in wrong))
+    return dict(text.split("=") for text in given or [])
+
+
+def _counts(given: list[str] | None) -> dict[str, int]:
+    pairs = _pairs(given, "--hold-out")
+    wrong = [text for text in pairs.items() if not text[1].isdigit()]
+    if wrong:
+        raise InputError(*(Fault(f"--hold-out {name}={value}", "is not a number of levels") for name, value in wrong))
+    return {name: int(value) for name, value in pairs.items()}
+
+
+def _say(as_json: bool, text: str, body: Any) -> None:
+    typer.echo(json.dumps(body, indent=2, default=str) if as_json else text)
+
+
+def _records(frame: Any) -> Any:
+    return json.loads(frame.to_json(orient="records"))
+
+
+@app.command("fit")
+def fit_command(
+    file: File,
+    law: Annotated[str, typer.Option(help="a law, or auto")] = "auto",
+    factor: Factor = None,
+    by: By = None,
+    share: Annotated[list[str] | None, typer.Option("--share", help="parameter common to all groups")] = None,
+    column: Rename = None,
+    hold_out: HoldOut = None,
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option(help="write the fits, unrounded, to this JSON file")] = None,
+    as_json: Json = False,
+) -> None:
+    """Fit a law to every group of a table of runs."""
+    from finescale import fit, read_runs
+
+    runs = read_runs(file, _pairs(column, "--column"))
+    fits = fit(runs, law, factor, by or (), share or (), hold_out=_counts(hold_out), seed=seed)
+    if out is not None:
+        fits.to_json(out)
+    held = fits.held_out()
+    text = "\n".join([*(f"note: {finding}" for finding in runs.findings), str(fits)])
+    if len(held):
+        text += f"\nheld out: {len(held)} runs, mean relative error {held['relative_error'].mean():.2%}"
+    body = {
+        "law": law,
+        "findings": [str(finding) for finding in runs.findings],
+        "table": _records(fits.table()),
+        "status": {label: {"name": s.name, "sentence": s.sentence} for label, s in fits.status.items()},
+        "held_out": _records(held),
+    }
+    _say(as_json, text, body)
+
+
+@app.command("forecast")
+def forecast_command(
+    file: File,
+    at: Annotated[list[str], typer.Option("--at", help="a run to forecast: examples=20000,method=lora,…")],
+    law: Annotated[str, typer.Option(help="a law, or auto")] = "auto",
+    factor: Factor = None,
+    by: By = None,
+    column: Rename = None,
+    level: Annotated[float, typer.Option(help="probability that the interval holds")] = 0.9,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Forecast runs nobody has made, from a table of runs or from fits that ``fit --out`` wrote."""
+    import pandas as pd
+
+    from finescale import fit, load_fits, read_runs
+
+    if file.suffix == ".json":
+        fits = load_fits(file)
+    else:
+        fits = fit(read_runs(file, _pairs(column, "--column")), law, factor, by or (), seed=seed)
+    asked = pd.DataFrame([_run(text, fits.factors) for text in at])
+    said = asked.join(fits.forecast(asked, level))
+    _say(as_json, said.to_string(index=False, float_format=lambda value: f"{value:.6g}"), _records(said))
+
+
+def _run(text: str, factors: tuple[str, ...]) -> dict[str, Any]:
+    pairs = _pairs(text.split(","), "--at")
+    try:
+        return {name: float(value) if name in factors else value for name, value in pairs.items()}
+    except ValueError as error:
+        raise InputError(Fault(f"--at {text!r}", str(error), "factors are numbers")) from error
+
+
+@app.command("compare")
+def compare_command(
+    file: File,
+    law: Annotated[list[str] | None, typer.Option("--law", help="a law to compare; may be given again")] = None,
+    factor: Factor = None,
+    by: By = None,
+    column: Rename = None,
+    hold_out: HoldOut = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Rank laws by how well they forecast larger scales kept out of their fits."""
+    from finescale import compare, read_runs
+
+    runs = read_runs(file, _pairs(column, "--column"))
+    found = compare(runs, law, factor, by or (), _counts(hold_out) or None, seed=seed)
+    body = {
+        "verdict": found.verdict,
+        "overall": _records(found.overall),
+        "groups": _records(found.groups),
+    }
+    _say(as_json, str(found), body)
