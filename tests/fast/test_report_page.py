@@ -17,6 +17,7 @@ from pandas.testing import assert_frame_equal
 from report_sample import HOSTILE, hostile_analysis, rival, sample_analysis, sample_runs, small_runs
 
 from finescale.report import numbers
+from finescale.report.figures import figures
 from finescale.report.page import SECTIONS, page, write_page
 from finescale.report.series import SERIES, plotted
 from finescale.stats.advise import advise
@@ -242,6 +243,17 @@ def test_rival_laws_stand_beside_the_law_on_the_same_runs(analysis: Analysis) ->
         held = law.held_out()
         errors = [numbers.percent(part["relative_error"].mean(), 1) for _, part in held.groupby("method", sort=False)]
         assert law.law + "".join(errors) in said
+
+
+def test_a_study_of_one_run_and_one_whose_method_never_learned_have_pages(tmp_path: Path) -> None:
+    runs = small_runs()
+    one = runs[runs["method"] == "full"].head(1).reset_index(drop=True)
+    idle = runs["method"] == "prompt"
+    flagged = runs.assign(flag=["did-not-learn" if never else "" for never in idle])
+    learned = sample_analysis(runs[~idle].reset_index(drop=True))
+    for analysis in (sample_analysis(one), replace(learned, runs=flagged)):
+        assert len(frame_of(data_of(Document(page(analysis)))["runs"])) == len(analysis.runs)
+        assert len(figures(analysis, tmp_path)) == 4
 
 
 def test_a_forecaster_without_a_formula_has_its_page_too() -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 CONSTANT = ["task", "method", "base", "family", "model_params", "pretrain_tokens", "pet_params"]
 SERIES = ["task", "method_label", "base_label"]
+DRAWN = ["examples", "median", "low", "high", "reach"]
 CURVE_POINTS = 48
 MOST_TICKS = 6
 
@@ -124,7 +125,7 @@ def _curves(analysis: Analysis, points: pd.DataFrame, level: float) -> pd.DataFr
         if tuple(rows[name].iloc[0] for name in fits.by) in fitted
     ]
     if not grids:
-        return pd.DataFrame(columns=[*CONSTANT, *SERIES[1:], "examples", "median", "low", "high", "reach"])
+        return pd.DataFrame(columns=[*CONSTANT, *SERIES[1:]]).assign(**{name: pd.Series(dtype=float) for name in DRAWN})
     grid = pd.concat(grids, ignore_index=True)
     forecast = analysis.fits.forecast(grid, level=level, kind="curve")
     return grid.join(forecast)
