@@ -129,7 +129,7 @@ HOSTILE = (
 def hostile_analysis() -> Analysis:
     """The sample with every name a user can give replaced by an attack."""
     names = dict(zip(("mt-en-de", "full", "lora", "prompt"), HOSTILE, strict=False))
-    runs = sample_runs(seeds=(0,)).replace({"task": names, "method": names})
+    runs = small_runs().replace({"task": names, "method": names})
     runs["base"] = runs["base"] + HOSTILE[1]
     runs["run"] = runs["run"] + HOSTILE[0]
     runs.loc[runs["flag"] != "", "flag"] = HOSTILE[5]
