@@ -19,6 +19,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from finescale import cli_stats
 from finescale.errors import FinescaleError, InputError
 
 if TYPE_CHECKING:
@@ -141,8 +142,33 @@ def status(folder: Folder, as_json: Json = False) -> None:
 
 
 @app.command()
-def fit(folder: Folder, as_json: Json = False) -> None:
-    """Fit the study's laws; print parameters with intervals, the outcome of each fit and its held-out error."""
+def fit(
+    target: Annotated[Path, typer.Argument(metavar="STUDY|FILE", help="a study's folder, or anybody's table of runs")],
+    law: cli_stats.Law = "auto",
+    factor: cli_stats.Factor = None,
+    by: cli_stats.By = None,
+    share: cli_stats.Share = None,
+    column: cli_stats.Rename = None,
+    hold_out: cli_stats.HoldOut = None,
+    seed: cli_stats.Seed = 0,
+    to: cli_stats.Out = None,
+    as_json: Json = False,
+) -> None:
+    """Fit laws; print parameters with intervals, the outcome of each fit and its held-out error.
+
+    A study is fitted as its study.toml says; the options on the law are for a table of runs.
+    """
+    if target.is_dir():
+        _fit_study(target, as_json)
+    else:
+        cli_stats.fit_table(target, law, factor, by, share, column, hold_out, seed, to, as_json)
+
+
+app.command()(cli_stats.forecast)
+app.command()(cli_stats.compare)
+
+
+def _fit_study(folder: Path, as_json: bool) -> None:
     analysis = _analysis(folder)
     every = [analysis.fits, *analysis.others.values()]
     if as_json:
@@ -286,7 +312,7 @@ def _print_fits(fits: Any) -> None:
         table.add_column(name)
     for row in rows.to_dict("records"):
         groups = [str(row[name]) for name in fits.by]
-        interval = f"{row['low']:.3g} to {row['high']:.3g}"
+        interval = f"{row['low']:.3g} to {row['high']:.3g}" if row["low"] == row["low"] else "none"
         table.add_row(*groups, row["parameter"], f"{row['estimate']:.4g}", interval, row["status"])
     out.print(table)
     for label, outcome in fits.status.items():

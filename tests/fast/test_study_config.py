@@ -35,6 +35,10 @@ def test_defaults_are_spelled_out(tmp_path: Path) -> None:
     assert spec.fit.hold_out == {"examples": 1}, "two rungs are too few to hold one out; four sizes are enough"
 
 
+def test_the_forecaster_is_a_law_too(tmp_path: Path) -> None:
+    assert read(tmp_path, TOML + '[fit]\nlaws = ["auto", "additive"]\n').fit.laws == ("auto", "additive")
+
+
 def test_methods_share_no_default_rates(tmp_path: Path) -> None:
     spec = read(tmp_path, TOML.replace("learning_rate = 1e-3", "") + "[methods.prompt]\nlength = 8\n")
     grids = [choice.rates for choice in spec.methods.values()]

@@ -112,7 +112,7 @@ def fit_study(study: Study, runs: pd.DataFrame, law: str, hold_out: dict[str, in
     Where the factor has a single level, a law of it cannot be fitted and the power law in examples is, instead.
     """
     factor: str | None = study.spec.fit.factor
-    fewest, most = law_named(law).factors
+    fewest, most = law_named(law).factors if law != "auto" else (0, 3)
     if most == 0 or runs[factor].nunique() < 2:
         law, factor = (law if fewest == 0 else "power"), None
     others = [name for name in ("model_params", "pretrain_tokens") if name != factor and runs[name].nunique() > 1]

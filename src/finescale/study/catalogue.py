@@ -12,6 +12,8 @@ from finescale.study.plan import size_label
 
 SOCKETS = {"laws": "law", "methods": "method", "tasks": "task", "metrics": "metric", "backends": "backend"}
 
+AUTO = "laws and humble forecasts combined by how well each forecasts the largest scales it has not seen"
+
 
 def catalogue(what: str) -> dict[str, str]:
     """Names and what they are, of ``laws``, ``methods``, ``tasks``, ``metrics``, ``backends`` or ``bases``.
@@ -24,7 +26,8 @@ def catalogue(what: str) -> dict[str, str]:
     if what not in SOCKETS:
         raise InputError(Fault(f"list {what!r}", "is unknown", near(what, [*SOCKETS, "bases"])))
     socket = SOCKETS[what]
-    return {name: _words(registry.get(socket, name)) for name in registry.names(socket)}
+    found = {name: _words(registry.get(socket, name)) for name in registry.names(socket)}
+    return {"auto": AUTO} | found if what == "laws" else found
 
 
 def _rung(rung: str) -> str:

@@ -38,6 +38,9 @@ STUDY_FILE = "study.toml"
 TASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
+Law = Annotated[str, one_of(lambda: [*registry.names("law"), "auto"], "law")]
+
+
 class Data(Section):
     """Where real text comes from."""
 
@@ -107,7 +110,7 @@ class FitChoice(Section):
     By default one level is held out of the factor and of ``examples``, each where that leaves three or more.
     """
 
-    laws: Annotated[tuple[Annotated[str, known("law")], ...], Some, Distinct] = ("multiplicative",)
+    laws: Annotated[tuple[Law, ...], Some, Distinct] = ("multiplicative",)
     factor: Literal["model_params", "pretrain_tokens", "pet_params"] = "model_params"
     hold_out: dict[str, Count] | None = None
     level: Annotated[float, Field(gt=0.5, lt=1)] = 0.9
