@@ -119,14 +119,14 @@ def run_record(spec: dict[str, Any], model_params: int) -> dict[str, Any]:
     }
 
 
-def main(folder: str) -> None:
-    """Drive the toy study in a process of its own, for tests that kill it."""
+def main(folder: Path) -> None:
+    """Drive the toy study that is in ``folder`` in a process of its own, for tests that kill it."""
     from finescale.study.run import run
 
-    run(toy_study(Path(folder)), workers=2, function=WORK)
+    run(toy_study(folder, (folder / config.STUDY_FILE).read_text()), workers=2, function=WORK)
 
 
 if __name__ == "__main__":
     import sys
 
-    main(sys.argv[1])
+    main(Path(sys.argv[1]))
