@@ -49,12 +49,13 @@ Workers = Annotated[int | None, typer.Option(min=1, help="processes at a time; b
 
 def main() -> None:
     """Run the command line and leave with the exit code of the outcome."""
-    sys.exit(_exit_code())
+    sys.exit(call(sys.argv[1:]))
 
 
-def _exit_code() -> int:
+def call(words: list[str]) -> int:
+    """Run one command line and return its exit code; nothing is raised but what ends the process."""
     try:
-        return int(app(standalone_mode=False) or 0)
+        return int(app(words, standalone_mode=False) or 0)
     except UsageError as error:
         error.show()
         return InputError.exit_code
@@ -344,3 +345,7 @@ def _say(value: Any) -> None:
     """Print a value: JSON for plain data, else its own words."""
     plain = isinstance(value, dict | list)
     print(json.dumps(value, indent=1, ensure_ascii=False, default=str) if plain else value)
+
+
+if __name__ == "__main__":
+    main()

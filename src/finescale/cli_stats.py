@@ -10,8 +10,6 @@ import typer
 
 from finescale.errors import Fault, InputError
 
-app = typer.Typer(help="Fit, forecast and compare laws on a table of runs.")
-
 File = Annotated[Path, typer.Argument(help="table of runs: CSV, TSV, Parquet or JSONL, one row per run")]
 Factor = Annotated[list[str] | None, typer.Option("--factor", help="factor besides examples; may be given again")]
 By = Annotated[list[str] | None, typer.Option("--by", help="column that makes groups; may be given again")]
@@ -19,6 +17,9 @@ Rename = Annotated[list[str] | None, typer.Option("--column", help="rename, as t
 HoldOut = Annotated[list[str] | None, typer.Option("--hold-out", help="factor=levels kept out of the fit")]
 Seed = Annotated[int, typer.Option(help="seed of the resampling")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
+Law = Annotated[str, typer.Option(help="a law, or auto")]
+Share = Annotated[list[str] | None, typer.Option("--share", help="parameter common to all groups")]
+Out = Annotated[Path | None, typer.Option("--out", help="write the fits, unrounded, to this JSON file")]
 
 
 def _pairs(given: list[str] | None, option: str) -> dict[str, str]:
@@ -44,18 +45,17 @@ def _records(frame: Any) -> Any:
     return json.loads(frame.to_json(orient="records"))
 
 
-@app.command("fit")
-def fit_command(
-    file: File,
-    law: Annotated[str, typer.Option(help="a law, or auto")] = "auto",
-    factor: Factor = None,
-    by: By = None,
-    share: Annotated[list[str] | None, typer.Option("--share", help="parameter common to all groups")] = None,
-    column: Rename = None,
-    hold_out: HoldOut = None,
-    seed: Seed = 0,
-    out: Annotated[Path | None, typer.Option(help="write the fits, unrounded, to this JSON file")] = None,
-    as_json: Json = False,
+def fit_table(
+    file: Path,
+    law: str = "auto",
+    factor: list[str] | None = None,
+    by: list[str] | None = None,
+    share: list[str] | None = None,
+    column: list[str] | None = None,
+    hold_out: list[str] | None = None,
+    seed: int = 0,
+    out: Path | None = None,
+    as_json: bool = False,
 ) -> None:
     """Fit a law to every group of a table of runs."""
     from finescale import fit, read_runs
@@ -78,11 +78,10 @@ def fit_command(
     _say(as_json, text, body)
 
 
-@app.command("forecast")
-def forecast_command(
+def forecast(
     file: File,
     at: Annotated[list[str], typer.Option("--at", help="a run to forecast: examples=20000,method=lora,…")],
-    law: Annotated[str, typer.Option(help="a law, or auto")] = "auto",
+    law: Law = "auto",
     factor: Factor = None,
     by: By = None,
     column: Rename = None,
@@ -112,8 +111,7 @@ def _run(text: str, factors: tuple[str, ...]) -> dict[str, Any]:
         raise InputError(Fault(f"--at {text!r}", str(error), "factors are numbers")) from error
 
 
-@app.command("compare")
-def compare_command(
+def compare(
     file: File,
     law: Annotated[list[str] | None, typer.Option("--law", help="a law to compare; may be given again")] = None,
     factor: Factor = None,
@@ -124,10 +122,10 @@ def compare_command(
     as_json: Json = False,
 ) -> None:
     """Rank laws by how well they forecast larger scales kept out of their fits."""
-    from finescale import compare, read_runs
+    import finescale as fs
 
-    runs = read_runs(file, _pairs(column, "--column"))
-    found = compare(runs, law, factor, by or (), _counts(hold_out) or None, seed=seed)
+    runs = fs.read_runs(file, _pairs(column, "--column"))
+    found = fs.compare(runs, law, factor, by or (), _counts(hold_out) or None, seed=seed)
     body = {
         "verdict": found.verdict,
         "overall": _records(found.overall),

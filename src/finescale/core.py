@@ -111,7 +111,7 @@ class PretrainRecipe(Noun):
     """How a rung is pretrained: warm-up, constant rate, then a linear decay branch for each kept size."""
 
     batch_tokens: PositiveInt = 4096
-    learning_rate_at_width_64: PositiveFloat = 6e-3
+    learning_rate_at_width_64: PositiveFloat = 5e-3
     warmup_tokens: PositiveInt = 50_000
     decay_fraction: PositiveFloat = 0.2
     weight_decay: float = 0.1

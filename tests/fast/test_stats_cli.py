@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 import finescale as fs
-from finescale.cli_stats import app
+from finescale.cli import app
 
 
 @pytest.fixture(scope="module")

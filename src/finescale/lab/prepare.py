@@ -46,7 +46,7 @@ def prepare(spec: DataSpec, out: Path, files: dict[str, Path], tell: Tell) -> di
     Raises:
         InputError: a row lacks a field, or a split of a task ends up empty.
     """
-    corpus = corpora.fetch(tier=spec.corpus.split("/")[1])
+    corpus = corpora.find(spec.corpus_digest)
     texts = {language: [d.text for d in corpus.documents(language)] for language in spec.languages}
     sample = itertools.chain.from_iterable(_first(texts[language], TOKENIZER_CHARACTERS) for language in spec.languages)
     words = tokenizer.train(sample, spec.vocab)

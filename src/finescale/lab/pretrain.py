@@ -8,7 +8,6 @@ a later study, continues from there (Hägele et al. 2024, arXiv 2405.18392). The
 from __future__ import annotations
 
 import json
-import math
 import os
 import time
 from collections.abc import Callable
@@ -112,9 +111,9 @@ def pretrain(spec: BaseSpec, out: Path, data: Path, previous: Path | None, tell:
 
 
 def _rates(spec: BaseSpec, tokens_per_step: int, branch_at: int, steps: int) -> Callable[[int], float]:
-    """Warm-up, a constant that falls with the square root of width, and a linear branch to zero."""
+    """Warm-up, a constant that falls with width (Yang et al. 2022, arXiv 2203.03466), and a linear branch to zero."""
     recipe = spec.recipe
-    peak = recipe.learning_rate_at_width_64 * math.sqrt(64 / spec.shape.width)
+    peak = recipe.learning_rate_at_width_64 * 64 / spec.shape.width
     warmup = max(1, recipe.warmup_tokens // tokens_per_step)
 
     def rate(step: int) -> float:

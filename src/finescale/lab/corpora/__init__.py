@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from finescale.lab.corpora.cache import fetch
+from finescale.lab.corpora.cache import fetch, find
 from finescale.lab.corpora.corpus import Corpus
 from finescale.lab.corpora.describe import describe
 from finescale.lab.corpora.rows import Document, Pair, Summary
 
-__all__ = ["Corpus", "Document", "Pair", "Summary", "describe", "fetch"]
+__all__ = ["Corpus", "Document", "Pair", "Summary", "describe", "fetch", "find"]

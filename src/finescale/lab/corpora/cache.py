@@ -69,6 +69,19 @@ def fetch(tier: str = "starter", source: str = "auto", cache: Path | None = None
     raise InputError(*faults)
 
 
+def find(digest: str, cache: Path | None = None) -> Corpus:
+    """Return the cached corpus with this digest, whatever tier or source it came from.
+
+    Raises:
+        InputError: none has it: the text was never fetched here, or has changed since.
+    """
+    folder = (cache or cache_folder()) / "corpora"
+    for path in sorted(folder.glob(f"*/{MANIFEST}")):
+        if (corpus := load(path.parent)).digest == digest:
+            return corpus
+    raise InputError(Fault(f"corpus {digest[:12]}", f"is not in {folder}", "fetch it again: finescale data"))
+
+
 def cache_folder() -> Path:
     """``FINESCALE_CACHE`` if set, else the user's cache folder for finescale."""
     return Path(os.environ.get("FINESCALE_CACHE") or user_cache_path("finescale"))
