@@ -161,10 +161,22 @@ def test_the_answer_is_the_advices_own_words_and_numbers(analysis: Analysis, doc
             *(numbers.probability(share) for share in tables["p_best"]),
             *analysis.runs["base"],
             "4 less likely ones left out",
+            f"{analysis.runs.loc[analysis.runs['examples'] == 4000, 'loss'].min():.3f}",
         ]
     )
     known = set(re.findall(r"\d[\d,.]*\d|\d", allowed))
     assert set(re.findall(r"\d[\d,.]*\d|\d", said)) <= known
+
+
+def test_the_best_run_seen_and_an_unsound_fit_stand_beside_the_answer(analysis: Analysis) -> None:
+    asked = analysis.advice[0].table[["task", "method", "base", "model_params", "pretrain_tokens", "examples"]]
+    prompt = advise(analysis.final, asked[asked["method"] == "prompt"])
+    said = Document(page(replace(analysis, advice=[prompt]))).texts["answer"]
+    seen = analysis.runs[analysis.runs["examples"] == 4000].nsmallest(1, "loss").iloc[0]
+    assert f"{seen['loss']:.3f} nats per token: {seen['method']} on base {seen['base']}" in said
+    unsound = analysis.final.find(**prompt.best).status
+    assert unsound.name == "Unidentified"
+    assert unsound.sentence in said
 
 
 def test_a_refusal_is_said_and_marked(analysis: Analysis) -> None:

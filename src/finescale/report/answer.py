@@ -34,12 +34,30 @@ def answer(analysis: Analysis) -> Html:
         return tag("section", said, class_="answer", id="answer", aria_label="The answer")
     first, *others = analysis.advice
     more = [tag("h3", "Also asked"), *(_also(one) for one in others)] if others else None
-    return tag("section", _lead(first), more, class_="answer", id="answer", aria_label="The answer")
+    return tag("section", _lead(analysis, first), more, class_="answer", id="answer", aria_label="The answer")
 
 
-def _lead(advice: Advice) -> Html:
+def _lead(analysis: Analysis, advice: Advice) -> Html:
     lead = paragraph(advice.sentence, class_="lead refusal" if advice.refused else "lead")
-    return join(lead, candidates(advice))
+    return join(lead, _beside(analysis, advice), candidates(advice))
+
+
+def _beside(analysis: Analysis, advice: Advice) -> list[Html]:
+    """What a reader should hold against the answer: the best run really seen, and a fit that is not sound."""
+    if advice.best is None:
+        return []
+    runs, best = analysis.runs, advice.best
+    same = runs[(runs["task"] == best["task"]) & (runs["examples"] == best["examples"]) & (runs["flag"] == "")]
+    status = analysis.final.find(**best).status
+    notes = []
+    if len(same):
+        seen = same.loc[same["loss"].idxmin()]
+        what = f"{numbers.fixed(seen['loss'])} nats per token: {seen['method']} on base {seen['base']}, one run"
+        notes.append(paragraph(f"The lowest loss seen with {numbers.whole(best['examples'])} examples is {what}."))
+    if status.name != "Converged":
+        name = tag("b", status.name, class_="warn")
+        notes.append(paragraph("The fit behind this forecast is ", name, f": {status.sentence}", class_="refusal"))
+    return notes
 
 
 def _also(advice: Advice) -> Html:

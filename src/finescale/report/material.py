@@ -145,11 +145,14 @@ def cost_section(analysis: Analysis, shown: Plotted) -> Section:
     columns = [
         Column("", lambda item: item[0], kind=""),
         Column("Steps", lambda item: numbers.whole(item[1]["steps"])),
-        Column("Time", lambda item: numbers.duration(item[1]["seconds"]), "sum over steps"),
-        Column("Processor", lambda item: numbers.significant(item[1]["cpu_seconds"] / 3600, 2), "core-hours"),
-        Column("Work", lambda item: numbers.significant(item[1]["flops"], 2), "FLOPs"),
+        Column("Time", lambda item: numbers.duration(item[1]["seconds"] or None), "sum over steps"),
+        Column("Processor", lambda item: numbers.significant(item[1]["cpu_seconds"] / 3600 or None, 2), "core-hours"),
+        Column("Work", lambda item: numbers.significant(item[1]["flops"] or None, 2), "FLOPs"),
     ]
-    body = join(table("What the study cost", columns, [*kinds, ("All", total)]), paragraph(_wall(cost)))
+    body = join(
+        table("What the study cost, as far as it was recorded", columns, [*kinds, ("All", total)]),
+        paragraph(_wall(cost)),
+    )
     return Section("cost", "What it cost", "Cost", body)
 
 
