@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from finescale import registry
-from finescale.core import Score
+from finescale.core import Score, TaskSpec
 from finescale.lab import model
 from finescale.lab.metrics import Rows
 from finescale.lab.packing import Example, pack
+from finescale.lab.prepare import load_split
 
 BATCH = 64
 
@@ -34,6 +38,21 @@ def rows(net: Any, examples: Sequence[Example], row: int, prefix: torch.Tensor |
     )
 
 
+def untouched(net: Any, base: Path, data: Path, task: TaskSpec, split: str) -> Rows:
+    """Per-example sums of a base nobody has finetuned, worked out once and kept beside its weights for later runs.
+
+    The file is derived and may be deleted; it is renamed into place, so two workers that make it at once agree.
+    """
+    kept = base / f"untouched-{task.fingerprint()}-{split}.parquet"
+    if not kept.exists():
+        found = rows(net, load_split(data, task.name, split), net.config.max_position_embeddings)
+        aside = kept.with_suffix(f".{os.getpid()}.aside")
+        pd.DataFrame(vars(found)).to_parquet(aside)
+        os.replace(aside, kept)
+    frame = pd.read_parquet(kept)
+    return Rows(*(frame[name].to_numpy(float) for name in ("nats", "tokens", "bytes")))
+
+
 def mean_nats(of: Rows) -> float:
     """Nats per target token, token-weighted over the whole set."""
     return float(of.nats.sum() / of.tokens.sum())
@@ -46,6 +65,4 @@ def scores(of: Rows, data: Path, metrics: Sequence[str] = ("nll", "perplexity", 
 
 
 def _digest(path: Path) -> str:
-    import hashlib
-
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12]

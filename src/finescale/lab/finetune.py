@@ -18,6 +18,7 @@ import torch
 
 from finescale import registry
 from finescale.core import FinetuneRecipe, MethodSpec, RateSearch, RunSpec
+from finescale.errors import Fault, InputError
 from finescale.lab import evaluate, fastpath, ladder, model
 from finescale.lab.methods import Attached, Method
 from finescale.lab.packing import Example, pack
@@ -71,10 +72,11 @@ def finetune(spec: RunSpec, out: Path, data: Path, base: Path, rate: Path | None
     learning_rate = _rate(spec, rate, method, shape)
     train_set = subset(load_split(data, spec.task.name, "train"), spec.examples, spec.seed_subset)
     test_set = load_split(data, spec.task.name, "test")
-    zero = evaluate.rows(net, test_set, shape.context)
+    zero = evaluate.untouched(net, base, data, spec.task, "test")
+    zero_dev = evaluate.mean_nats(evaluate.untouched(net, base, data, spec.task, "dev"))
     dev_set = load_split(data, spec.task.name, "dev")
     seeds = spec.seed_init, spec.seed_order
-    tuned = tune(net, spec.method, spec.recipe, learning_rate, train_set, dev_set, seeds, tell)
+    tuned = tune(net, spec.method, spec.recipe, learning_rate, train_set, dev_set, zero_dev, seeds, tell)
     rows = evaluate.rows(net, test_set, shape.context, tuned.attached.prefix)
     pd.DataFrame({"nats": rows.nats, "tokens": rows.tokens, "bytes": rows.bytes}).to_parquet(out / "rows.parquet")
     (out / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in tuned.curve))
@@ -116,13 +118,15 @@ def search_rate(spec: RateSearch, out: Path, data: Path, base: Path, tell: Tell)
     began = time.perf_counter(), time.process_time()
     train_set = subset(load_split(data, spec.task.name, "train"), spec.examples, spec.seed)
     dev_set = load_split(data, spec.task.name, "dev")
+    zero_dev = evaluate.mean_nats(evaluate.untouched(model.load(base), base, data, spec.task, "dev"))
     trials: dict[float, Tuned] = {}
     todo = list(spec.grid)
     budget = len(todo) + WIDENINGS
     while todo:
         rate = todo.pop(0)
         seeds = spec.seed, spec.seed
-        trials[rate] = tune(model.load(base), spec.method, spec.recipe, rate, train_set, dev_set, seeds, lambda _: None)
+        net = model.load(base)
+        trials[rate] = tune(net, spec.method, spec.recipe, rate, train_set, dev_set, zero_dev, seeds, lambda _: None)
         tell(len(trials) / budget)
         if not todo and len(trials) < budget:
             todo = _wider(sorted(trials), _best(trials))
@@ -144,10 +148,11 @@ def subset(examples: Sequence[Example], n: int, seed: int) -> list[Example]:
     """The first ``n`` of one seeded permutation, so that smaller subsets lie inside larger ones.
 
     Raises:
-        ValueError: there are fewer than ``n`` examples.
+        InputError: there are fewer than ``n`` examples.
     """
     if n > len(examples):
-        raise ValueError(f"{n} examples are asked for, {len(examples)} are there")
+        fix = "name smaller sizes under finetune.examples"
+        raise InputError(Fault(f"{n} examples", f"only {len(examples)} fit the task's token limits", fix))
     return [examples[i] for i in np.random.default_rng([seed, 0]).permutation(len(examples))[:n]]
 
 
@@ -158,13 +163,16 @@ def tune(
     rate: float,
     train_set: Sequence[Example],
     dev_set: Sequence[Example],
+    zero_dev: float,
     seeds: tuple[int, int],
     tell: Tell,
 ) -> Tuned:
-    """Train ``net`` in place by a method and leave it at its best dev check; ``seeds`` are of init and order."""
+    """Train ``net`` in place by a method and leave it at its best dev check, or as it was if none beats ``zero_dev``.
+
+    ``seeds`` are of initialisation and order.
+    """
     method: Method = registry.get("method", spec.name)
     row = net.config.max_position_embeddings
-    zero_dev = evaluate.mean_nats(evaluate.rows(net, dev_set, row))
     attached = method.attach(net, spec.pet_size or 0, {**method.options, **spec.options}, seeds[0])
     length = 0 if attached.prefix is None else len(attached.prefix)
     tuned = Tuned(attached, zero_dev, best_dev=zero_dev)
