@@ -12,18 +12,24 @@ __version__ = "0.1.0.dev0"
 
 _PUBLIC: dict[str, str] = {
     "Advice": "finescale.stats.advise",
+    "Analysis": "finescale.study.analyse",
     "FinescaleError": "finescale.errors",
     "Fits": "finescale.stats.fits",
     "InputError": "finescale.errors",
     "Refused": "finescale.errors",
     "Runs": "finescale.stats.runs",
     "advise": "finescale.stats.advise",
+    "analyse": "finescale.study.analyse",
     "compare": "finescale.stats.select",
     "critical_size": "finescale.stats.critical",
     "fit": "finescale.stats.fit",
     "load_fits": "finescale.stats.files",
+    "open_study": "finescale.study.lock",
     "published": "finescale.stats.published",
     "read_runs": "finescale.stats.runs",
+    "read_study": "finescale.study.lock",
+    "run": "finescale.study.run",
+    "write_page": "finescale.report.page",
 }
 
 __all__ = sorted([*_PUBLIC, "__version__"])

@@ -6,8 +6,9 @@ Third parties add theirs under the entry-point group ``finescale.<socket>``.
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from finescale.errors import Fault, InputError, near
@@ -59,7 +60,7 @@ def register(socket: str, name: str, thing: Any) -> None:
 def names(socket: str) -> list[str]:
     """Names in a socket, sorted."""
     _check_socket(socket)
-    foreign = (point.name for point in entry_points(group=f"finescale.{socket}"))
+    foreign = (point.name for point in _points(socket))
     return sorted({*BUILT_IN[socket], *_added[socket], *foreign})
 
 
@@ -75,10 +76,16 @@ def get(socket: str, name: str) -> Any:
     if name in BUILT_IN[socket]:
         module, attribute = BUILT_IN[socket][name].split(":")
         return getattr(import_module(module), attribute)
-    for point in entry_points(group=f"finescale.{socket}"):
+    for point in _points(socket):
         if point.name == name:
             return point.load()
     raise InputError(Fault(f"{socket} {name!r}", "is unknown", near(name, names(socket))))
+
+
+@cache
+def _points(socket: str) -> tuple[EntryPoint, ...]:
+    """Entry points of a socket; installed packages do not change while we run."""
+    return tuple(entry_points(group=f"finescale.{socket}"))
 
 
 def _check_socket(socket: str) -> None:
