@@ -16,3 +16,21 @@ def analysis() -> Analysis:
     from report_sample import sample_analysis
 
     return sample_analysis()
+
+
+@pytest.fixture(scope="session")
+def small() -> Analysis:
+    """Two bases and two methods: for what does not depend on there being more."""
+    from report_sample import sample_analysis, small_runs
+
+    return sample_analysis(small_runs())
+
+
+@pytest.fixture(scope="session")
+def two_tasks() -> Analysis:
+    """Two tasks, the second one badly named."""
+    import pandas as pd
+    from report_sample import sample_analysis, small_runs
+
+    runs = [small_runs(), small_runs("../Summaries in French")]
+    return sample_analysis(pd.concat(runs, ignore_index=True))

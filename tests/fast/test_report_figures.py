@@ -23,18 +23,19 @@ def luminance(colour: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def test_each_figure_comes_as_png_svg_pdf_and_csv(analysis: Analysis, tmp_path: Path) -> None:
-    paths = figures(analysis, tmp_path)
+def test_each_figure_comes_as_png_svg_pdf_and_csv(small: Analysis, tmp_path: Path) -> None:
+    paths = figures(small, tmp_path)
     assert [path.name for path in paths] == [f"loss-against-examples.{kind}" for kind in ("png", "svg", "pdf", "csv")]
     assert paths[0].read_bytes().startswith(b"\x89PNG")
     assert b"<svg" in paths[1].read_bytes()[:1000]
     assert paths[2].read_bytes().startswith(b"%PDF")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in paths)
     first = [path.read_bytes() for path in paths]
-    assert [path.read_bytes() for path in figures(analysis, tmp_path)] == first
+    assert [path.read_bytes() for path in figures(small, tmp_path)] == first
 
 
-def test_the_csv_is_what_is_drawn(analysis: Analysis, tmp_path: Path) -> None:
+def test_the_csv_is_what_is_drawn(analysis: Analysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("finescale.report.figures.FORMATS", ())
     table = pd.read_csv(loss_against_examples(analysis, tmp_path)[-1])
     shown = plotted(analysis)
     panels = draw(shown, "mt-en-de").axes
@@ -71,10 +72,12 @@ def test_names_are_drawn_as_they_are() -> None:
     assert drawing.axes[0].get_title().startswith("$\\frac{xs@2.5M")
 
 
-def test_a_second_task_has_a_file_of_its_own(tmp_path: Path) -> None:
-    both = [small_runs(), small_runs("../Summaries in French")]
-    names = [path.name for path in figures(sample_analysis(pd.concat(both, ignore_index=True)), tmp_path)]
-    assert names[4] == "loss-against-examples-2-summaries-in-french.png"
+def test_a_second_task_has_a_file_of_its_own(
+    two_tasks: Analysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("finescale.report.figures.FORMATS", ("svg",))
+    names = [path.name for path in figures(two_tasks, tmp_path)]
+    assert names[2] == "loss-against-examples-2-summaries-in-french.svg"
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

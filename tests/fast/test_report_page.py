@@ -17,7 +17,7 @@ from pandas.testing import assert_frame_equal
 from report_sample import HOSTILE, hostile_analysis, rival, sample_analysis, sample_runs, small_runs
 
 from finescale.report import numbers
-from finescale.report.figures import figures
+from finescale.report.figures import draw
 from finescale.report.page import SECTIONS, page, write_page
 from finescale.report.series import SERIES, plotted
 from finescale.stats.advise import advise
@@ -257,7 +257,7 @@ def test_rival_laws_stand_beside_the_law_on_the_same_runs(analysis: Analysis) ->
         assert law.law + "".join(errors) in said
 
 
-def test_a_study_of_one_run_and_one_whose_method_never_learned_have_pages(tmp_path: Path) -> None:
+def test_a_study_of_one_run_and_one_whose_method_never_learned_have_pages() -> None:
     runs = small_runs()
     one = runs[runs["method"] == "full"].head(1).reset_index(drop=True)
     idle = runs["method"] == "prompt"
@@ -265,22 +265,21 @@ def test_a_study_of_one_run_and_one_whose_method_never_learned_have_pages(tmp_pa
     learned = sample_analysis(runs[~idle].reset_index(drop=True))
     for analysis in (sample_analysis(one), replace(learned, runs=flagged)):
         assert len(frame_of(data_of(Document(page(analysis)))["runs"])) == len(analysis.runs)
-        assert len(figures(analysis, tmp_path)) == 4
+        assert len(draw(plotted(analysis), "mt-en-de").axes) == analysis.runs["base"].nunique()
 
 
-def test_a_forecaster_without_a_formula_has_its_page_too() -> None:
-    runs = small_runs()
-    auto = fit(runs, "auto", "model_params", ["task", "method"])
-    said = Document(page(sample_analysis(runs, final=auto))).texts["law"]
+def test_a_forecaster_without_a_formula_has_its_page_too(small: Analysis) -> None:
+    auto = fit(small.runs, "auto", "model_params", ["task", "method"])
+    said = Document(page(replace(small, final=auto))).texts["law"]
     assert "no single formula" in said
     for name in auto.table()["meaning"].unique():
         assert name in said
 
 
-def test_two_tasks_are_two_figures() -> None:
-    runs = pd.concat([small_runs(), small_runs("summarise")], ignore_index=True)
-    read = Document(page(sample_analysis(runs)))
-    assert [named["data-task"] for named in read.all("figure") if "data-task" in named] == ["mt-en-de", "summarise"]
+def test_two_tasks_are_two_figures(two_tasks: Analysis) -> None:
+    read = Document(page(two_tasks))
+    tasks = [named["data-task"] for named in read.all("figure") if "data-task" in named]
+    assert tasks == ["mt-en-de", "../Summaries in French"]
 
 
 def test_pet_sizes_and_pretraining_sizes_are_told_apart(analysis: Analysis) -> None:
@@ -292,5 +291,5 @@ def test_pet_sizes_and_pretraining_sizes_are_told_apart(analysis: Analysis) -> N
     assert "xs@2.5M, 5M tokens" in shown.bases
 
 
-def test_the_same_runs_give_the_same_page() -> None:
-    assert page(sample_analysis(small_runs())) == page(sample_analysis(small_runs()))
+def test_the_same_runs_give_the_same_page(small: Analysis) -> None:
+    assert page(sample_analysis(small_runs())) == page(small)
