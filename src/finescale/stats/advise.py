@@ -113,7 +113,7 @@ def _by_loss(table: pd.DataFrame, candidates: pd.DataFrame, able: Any, level: fl
     best = int(order[0])
     one = table.iloc[best]
     sentence = (
-        f"With {one['examples']:,.0f} examples, {name_of(one)} is best with probability {one['p_best']:.2f}; "
+        f"With {one['examples']:,.0f} examples, {name_of(one)} is best with probability {_sure(one['p_best'])}; "
         f"forecast {_interval(one, level)}."
     )
     runner_up = None
@@ -138,7 +138,7 @@ def _by_target(table: pd.DataFrame, candidates: pd.DataFrame, able: Any, level: 
         head = f"No candidate reaches {target:g} {UNIT} with probability {level:g}; nearest is"
     one = table.iloc[order[0]]
     sentence = (
-        f"{head} {name_of(one)} with {one['examples']:,.0f} examples (probability {one['p_target']:.2f}); "
+        f"{head} {name_of(one)} with {one['examples']:,.0f} examples (probability {_sure(one['p_target'])}); "
         f"forecast {_interval(one, level)}."
     )
     runner_up = _pick(candidates, order[1]) if len(order) > 1 else None
@@ -167,3 +167,10 @@ def name_of(row: pd.Series) -> str:
     elif "model_params" in row:
         words.append(f"on a base of {row['model_params']:,.0f} parameters")
     return " ".join(words) or f"a run with {row['examples']:,.0f} examples"
+
+
+def _sure(probability: float) -> str:
+    """A probability in words: a finite number of draws never shows certainty."""
+    if probability > 0.99:
+        return "above 0.99"
+    return f"{probability:.2f}" if probability >= 0.01 else "below 0.01"
