@@ -278,21 +278,25 @@ def _list_failures(outcome: Outcome, console: Console) -> None:
 
 def _analysis(folder: Path) -> Analysis:
     from finescale.study.analyse import analyse
-    from finescale.study.lock import open_study
+    from finescale.study.lock import changes, open_study, read_study
 
-    return analyse(open_study(folder))
+    study = open_study(folder)
+    for change in changes(read_study(folder, told.print)):
+        told.print(f"study.toml has changed since it was run: {change}", soft_wrap=True)
+    return analyse(study)
 
 
 def _answer(study: Study, outcome: Outcome) -> None:
     """The demo's end: parameters, answer, cost, page."""
     from finescale.study.analyse import analyse
-    from finescale.study.show import duration
 
     analysis = analyse(study)
-    _print_fits(analysis.fits)
+    _print_fits(analysis.final)
+    _print_held_out(analysis.fits)
     _print_answer(analysis)
     cost = analysis.cost
-    spent = f"Study time {duration(cost['wall_seconds'])} in {cost['sessions']} session(s) of {cost['workers']} workers"
+    minutes, seconds = divmod(round(cost["wall_seconds"]), 60)
+    spent = f"Study time {minutes} min {seconds} s in {cost['sessions']} session(s) of {cost['workers']} workers"
     out.print(f"{spent}; at most {cost['peak_memory_of_all_bytes'] / 2**30:.1f} GiB of memory.\n", soft_wrap=True)
     _write_report(study.folder, analysis)
 
@@ -318,12 +322,15 @@ def _print_fits(fits: Any) -> None:
     out.print(table)
     for label, outcome in fits.status.items():
         out.print(f"{label}: {outcome}", soft_wrap=True)
+    _print_held_out(fits)
+
+
+def _print_held_out(fits: Any) -> None:
     held = fits.held_out()
     if len(held):
         inside = ((held["observed"] >= held["low"]) & (held["observed"] <= held["high"])).sum()
         error = f"median error {held['relative_error'].median():.1%}, worst {held['relative_error'].max():.1%}"
-        out.print(f"Held out: {len(held)} runs; {error}; {inside} inside their 90 % intervals.", soft_wrap=True)
-    out.print()
+        out.print(f"Held out: {len(held)} runs; {error}; {inside} inside their 90 % intervals.\n", soft_wrap=True)
 
 
 def _print_answer(analysis: Analysis) -> None:

@@ -113,7 +113,7 @@ class PretrainRecipe(Noun):
     batch_tokens: PositiveInt = 4096
     learning_rate_at_width_64: PositiveFloat = 5e-3
     warmup_tokens: PositiveInt = 50_000
-    decay_fraction: PositiveFloat = 0.2
+    decay_fraction: float = Field(default=0.2, gt=0, lt=1)
     weight_decay: float = 0.1
     clip: PositiveFloat = 1.0
 
@@ -136,7 +136,7 @@ class FinetuneRecipe(Noun):
     epochs: PositiveFloat = 4.0
     min_steps: PositiveInt = 60
     max_steps: PositiveInt = 100_000
-    warmup_fraction: PositiveFloat = 0.06
+    warmup_fraction: float = Field(default=0.06, ge=0, lt=1)
     dev_checks: PositiveInt = 8
     patience: PositiveInt = 3
     weight_decay: float = 0.0

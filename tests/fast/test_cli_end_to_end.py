@@ -76,3 +76,11 @@ def test_a_real_study_in_miniature(tmp_path: Path) -> None:
         searched["learning_rate"]
     }
     assert not list(folder.rglob("*.part"))
+    for verb in ("fit", "advise", "report"):
+        said_now = subprocess.run(
+            [*command[:3], verb, str(folder)], env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert said_now.returncode == (3 if verb == "advise" and "No advice" in said_now.stdout else 0), said_now.stderr
+    page = (folder / "report" / "index.html").read_text()
+    assert all(run in page for run in table["run"])
+    assert (folder / "report" / "figures" / "loss-against-examples.png").stat().st_size > 10_000

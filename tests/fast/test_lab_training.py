@@ -1,4 +1,4 @@
-"""Training: resuming changes nothing, the trunk is shared, subsets are nested, bad rates are flagged, seeds decide all."""
+"""Training: resuming changes nothing, trunks are shared, subsets are nested, bad rates are flagged, seeds decide."""
 
 from __future__ import annotations
 

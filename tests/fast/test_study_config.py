@@ -67,8 +67,6 @@ def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
         learning_rate = 0
         alpha = "big"
         length = 3
-        [evaluate]
-        metrics = ["nlll"]
         [fit]
         laws = ["multiplicativ"]
         """,
@@ -88,14 +86,12 @@ def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
         "methods.lora.learning_rate[0]",
         "methods.lora.alpha",
         "methods.lora.length",
-        "evaluate.metrics[0]",
         "fit.laws[0]",
     }
     assert "did you mean 'vocab'" in found["base.vocabb"]
     assert "did you mean 'weight_decay'" in found["base.recipe.weight_decayy"]
     assert "did you mean 'lora'" in found["methods.lorra"]
     assert "did you mean 'mt-en-de'" in found["finetune.tasks[0]"]
-    assert "did you mean 'nll'" in found["evaluate.metrics[0]"]
     assert "did you mean 'multiplicative'" in found["fit.laws[0]"]
     assert "-2000 is not a positive whole number" in found["finetune.examples[2]"]
     assert "lists 0 more than once" in found["finetune.seeds"]

@@ -49,7 +49,7 @@ def _critical(a: str, b: str) -> Callable[[Any], object]:
 
 
 def _outcome(row: pd.Series[Any]) -> object:
-    if pd.isna(row["better_below"]):
+    if pd.isna(row.get("better_below")):
         return join("unknown", tag("small", "no law was fitted"))
     if row["share"] >= 0.5 and row["better_below"] != row["better_above"]:
         size = estimate(row["median"], row["low"], row["high"], lambda value: numbers.significant(value, 2))

@@ -197,7 +197,7 @@ def _excluded(analysis: Analysis) -> Html:
 
 
 WHY = {
-    "diverged": "diverged: the loss became infinite or grew without bound",
+    "diverged": "diverged: the loss was no longer a finite number",
     "did-not-learn": "did not learn: no check on the dev set beat the untouched base",
 }
 

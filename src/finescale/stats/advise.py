@@ -22,7 +22,7 @@ class Advice:
 
     Attributes:
         best: the candidate advised, as a dict of its columns; None if every candidate was refused.
-        probability: that its expected loss is the lowest of all candidates (or, with a target, that it meets it).
+        probability: that a run of it has the lowest loss of one run each (or, with a target, that it meets it).
         table: the candidates with ``median, low, high, reach, p_best, p_target, refused`` (the reason, or "").
         runner_up: the candidate that is best next most often; None if there is only one.
         sentence: the advice, or the refusal, in plain words.
@@ -78,9 +78,11 @@ def advise(
     said = fits.forecast(asked, level)
     table.loc[able, list(said.columns)] = said.to_numpy()
     curve = fits.draws(asked, "curve")
-    table.loc[able, "p_best"] = np.bincount(np.argmin(curve, axis=1), minlength=len(able)) / len(curve)
+    # Runs, not curves: a law monotone in size never lets a larger base lose, the noise between bases and runs does.
+    run = fits.draws(asked, "run")
+    table.loc[able, "p_best"] = np.bincount(np.argmin(run, axis=1), minlength=len(able)) / len(run)
     if target_loss is not None:
-        table.loc[able, "p_target"] = (fits.draws(asked, "run") <= target_loss).mean(axis=0)
+        table.loc[able, "p_target"] = (run <= target_loss).mean(axis=0)
         return _by_target(table, candidates, able, level, target_loss)
     return _by_loss(table, candidates, able, level, curve)
 

@@ -129,8 +129,13 @@ def crossings(fits: Fits, runs: pd.DataFrame, level: float) -> pd.DataFrame:
     places = runs[PLACE].drop_duplicates().sort_values(["task", "pretrain_tokens", "model_params"])
     for _, place in places.iterrows():
         there = runs[(runs[PLACE] == place).all(axis=1)]
+        learned = set(there.loc[there["flag"] == "", "method"])
         for a, b in combinations(dict.fromkeys(there["method"]), 2):
-            rows.append(_crossing(fits, dict(place), a, b, level))
+            if silent := [one for one in (a, b) if one not in learned]:
+                said = f"no run of {' or '.join(silent)} learned anything here"
+                rows.append(pd.DataFrame([{**place, "a": a, "b": b, "share": 0.0, "verdict": said}]))
+            else:
+                rows.append(_crossing(fits, dict(place), a, b, level))
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=[*PLACE, "a", "b", "verdict"])
 
 
@@ -143,9 +148,12 @@ def _crossing(fits: Fits, place: dict[str, Any], a: str, b: str, level: float) -
 
 
 def _advice(fits: Fits, runs: pd.DataFrame, level: float) -> Iterator[Advice]:
-    """Which method on which base, at the most examples the study has and at several times as many."""
+    """Which method on which base, at the most examples the study has and at several times as many.
+
+    A method that never learned on a base is no candidate there.
+    """
     columns = [*PLACE, "method", "pet_size", "pet_params"]
-    for task, part in runs.groupby("task", sort=False):
+    for task, part in runs[runs["flag"] == ""].groupby("task", sort=False):
         choices = part[columns].drop_duplicates().sort_values(["model_params", "pretrain_tokens", "method"])
         most = int(part["examples"].max())
         for examples in (most, BEYOND * most):

@@ -29,7 +29,6 @@ from finescale.study.fields import (
     Seed,
     Seeds,
     Some,
-    known,
     one_of,
 )
 from finescale.study.files import FileTask, check_task
@@ -57,8 +56,8 @@ class Base(Section):
 
     ladder: Annotated[tuple[Rung, ...], Some, Distinct]
     pretrain_tokens: Counts
-    languages: Names = ("en", "de")
-    vocab: Count = 4096
+    languages: Annotated[tuple[Literal["en", "de"], ...], Some, Distinct] = ("en", "de")
+    vocab: Annotated[Count, Field(ge=259, le=65_536, description="256 bytes and 3 marks at least")] = 4096
     context: Count = 128
     seed: Seed = 0
     recipe: PretrainRecipe = PretrainRecipe()
@@ -94,16 +93,6 @@ class RateSearchChoice(Section):
     seed: Seed = 0
 
 
-class Evaluate(Section):
-    """Metrics taken on the test set."""
-
-    metrics: Annotated[tuple[Annotated[str, known("metric")], ...], Some, Distinct] = (
-        "nll",
-        "perplexity",
-        "bits-per-byte",
-    )
-
-
 class FitChoice(Section):
     """Laws fitted, in which factor besides ``examples``, and how many of a factor's largest levels test them.
 
@@ -115,14 +104,6 @@ class FitChoice(Section):
     hold_out: dict[str, Count] | None = None
     level: Annotated[float, Field(gt=0.5, lt=1)] = 0.9
     seed: Seed = 0
-
-
-class BudgetChoice(Section):
-    """Prices, for advice in money; without them advice is in examples only."""
-
-    usd_per_device_hour: Positive | None = None
-    usd_per_1000_examples: Positive | None = None
-    max_usd: Positive | None = None
 
 
 class RunChoice(Section):
@@ -142,9 +123,7 @@ class StudySpec(Section):
     methods: dict[str, MethodChoice]
     rate_search: RateSearchChoice = RateSearchChoice()
     tasks: dict[str, FileTask] = Field(default={})
-    evaluate: Evaluate = Evaluate()
     fit: FitChoice = FitChoice()
-    budget: BudgetChoice = BudgetChoice()
     run: RunChoice = RunChoice()
 
 
@@ -186,7 +165,7 @@ def _check(raw: dict[str, Any], folder: Path, faults: Faults) -> StudySpec | Non
         faults.add("schema", f"is {raw.get('schema', 'missing')}", "this version reads `schema = 1`")
     if not isinstance(sections["question"], str):
         faults.add("question", "is not text")
-    for key in ("data", "base", "finetune", "rate_search", "evaluate", "fit", "budget", "run"):
+    for key in ("data", "base", "finetune", "rate_search", "fit", "run"):
         section = fields[key].annotation
         assert isinstance(section, type)
         sections[key] = _section(section, raw.get(key, {}), key, faults)

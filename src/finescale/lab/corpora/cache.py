@@ -158,8 +158,9 @@ def _put(out: Path, root: Path) -> None:
 def _sweep(folder: Path) -> None:
     """Remove working folders of killed processes, older than a day."""
     for left in folder.glob(f"{WORK_PREFIX}*"):
-        if time.time() - left.stat().st_mtime > ABANDONED_AFTER:
-            shutil.rmtree(left, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another process may be sweeping too
+            if time.time() - left.stat().st_mtime > ABANDONED_AFTER:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _refuse_incomplete(recipe: Recipe, out: Path) -> None:
