@@ -85,11 +85,13 @@ def run(
         preload = (function.partition(":")[0],)
         made: Backend = registry.get("backend", backend)(workers, keep_open=(lease,), preload=preload)
         driver = _Driver(study, made, workers, show, function)
+        idle = driver.outcome.complete
         try:
             driver.drive()
         finally:
             made.close()
-            _note_session(study.folder, driver.outcome, workers)
+            if not idle:
+                _note_session(study.folder, driver.outcome, workers)
     return driver.outcome
 
 
