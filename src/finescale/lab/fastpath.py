@@ -36,7 +36,7 @@ def keep_freed_memory() -> bool:
 
 
 def compute_dtype() -> torch.dtype:
-    """bf16 where this CPU multiplies it in hardware (AMX), else fp32: emulated bf16 was 3 to 5 times slower."""
+    """bf16 where this CPU multiplies it in hardware (AMX), else fp32: emulated, bf16 was two to three times slower."""
     return torch.bfloat16 if cast(Any, torch.cpu)._is_amx_tile_supported() else torch.float32
 
 
