@@ -25,7 +25,7 @@ import json
 import math
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 FACTORS = ("model_params", "pretrain_tokens", "pet_params", "examples")
 
@@ -75,24 +75,52 @@ class Shape(Noun):
     ff: PositiveInt
     vocab: PositiveInt
     context: PositiveInt
+    kv_heads: PositiveInt | None = Field(default=None, description="key and value heads; None: as many as heads")
+    gated: bool = Field(default=True, description="three feed-forward matrices (gated) or two")
 
 
 class TaskSpec(Noun):
     """What is learned: where the examples come from, how they are rendered, how they are split."""
 
     name: str
-    source: Literal["corpus", "jsonl"]
-    digest: str = Field(description="SHA-256 of the examples' origin (corpus or file)")
+    source: Literal["corpus", "jsonl", "hub"]
+    digest: str = Field(description="SHA-256 of the examples' origin (corpus, file or data set)")
     template: str = Field(description="prompt with {fields}; the target follows it")
     target: str = Field(description="field that holds the target")
     dev_examples: PositiveInt
     test_examples: PositiveInt
     max_source_tokens: PositiveInt
     max_target_tokens: PositiveInt
+    languages: tuple[str, ...] = Field(default=(), description="target languages, for a task that mixes several")
+
+
+class ProbeSpec(Noun):
+    """A further evaluation set beside a task's own test set: what finetuning does to other abilities.
+
+    ``translation`` reads ``src`` and answers in ``tgt`` after ``shots`` demonstrations (0: zero-shot); ``task`` is the
+    test set of another task; ``text`` is held-out pretraining text in the language ``tgt``.
+    """
+
+    name: str
+    kind: Literal["translation", "task", "text"]
+    src: str | None = None
+    tgt: str | None = None
+    task: str | None = None
+    shots: NonNegativeInt = 0
+    examples: PositiveInt = 200
+
+
+class EvaluateSpec(Noun):
+    """What a run is scored by, beyond log-perplexity and bits per byte of its task's test set."""
+
+    metrics: tuple[str, ...] = Field(default=(), description="generation metrics, scored on decoded answers")
+    decoded: NonNegativeInt = Field(default=0, description="test examples decoded; 0: none")
+    beams: PositiveInt = 1
+    probes: tuple[str, ...] = Field(default=(), description="names of the DataSpec's probes that are evaluated")
 
 
 class DataSpec(Noun):
-    """Everything a study's data step needs: the corpus, the languages, the tokenizer, the tasks."""
+    """Everything a study's data step needs: the corpus, the languages, the tokenizer, the tasks, the probes."""
 
     corpus: str
     corpus_digest: str
@@ -101,15 +129,22 @@ class DataSpec(Noun):
     context: PositiveInt
     stream_tokens: PositiveInt = Field(description="most tokens of pretraining text to prepare")
     tasks: tuple[TaskSpec, ...]
+    probes: tuple[ProbeSpec, ...] = ()
 
     def text_fingerprint(self) -> str:
         """Identity of the tokenizer and the pretraining text alone, so that one more task moves no base."""
-        return fingerprint(self.model_dump(mode="json", exclude={"tasks"}))
+        return fingerprint(self.model_dump(mode="json", exclude={"tasks", "probes"}))
 
 
 class PretrainRecipe(Noun):
-    """How a rung is pretrained: warm-up, constant rate, then a linear decay branch for each kept size."""
+    """How a rung is pretrained.
 
+    ``branches``: warm-up, constant rate, then a linear decay branch for each kept size. ``cosine``: warm-up, then a
+    cosine over ``BaseSpec.scheduled_tokens`` to a tenth of the peak, as in the paper (section 3).
+    """
+
+    schedule: Literal["branches", "cosine"] = "branches"
+    optimiser: Literal["adamw", "adafactor"] = "adamw"
     batch_tokens: PositiveInt = 4096
     learning_rate_at_width_64: PositiveFloat = 5e-3
     warmup_tokens: PositiveInt = 50_000
@@ -125,6 +160,9 @@ class BaseSpec(Noun):
     shape: Shape
     data: str = Field(description="text fingerprint of the DataSpec")
     pretrain_tokens: PositiveInt
+    scheduled_tokens: PositiveInt | None = Field(
+        default=None, description="length the schedule was made for; None: pretrain_tokens, so that it is annealed"
+    )
     recipe: PretrainRecipe
     seed: int
 
@@ -141,6 +179,7 @@ class FinetuneRecipe(Noun):
     patience: PositiveInt = 3
     weight_decay: float = 0.0
     clip: PositiveFloat = 1.0
+    optimiser: Literal["adamw", "adafactor"] = "adamw"
 
     def steps(self, examples: int) -> int:
         """Optimiser steps of a run on ``examples`` examples: its epochs, within the least and the most allowed."""
@@ -179,6 +218,7 @@ class RunSpec(Noun):
     seed_init: int
     seed_order: int
     recipe: FinetuneRecipe
+    evaluate: EvaluateSpec = EvaluateSpec()
 
 
 class Score(Noun):
