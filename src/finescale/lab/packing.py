@@ -18,11 +18,15 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Example:
-    """One rendered, tokenised example: the prompt (given) and the target (learned), with the target's UTF-8 bytes."""
+    """One rendered, tokenised example: the prompt (given) and the target (learned), with the target's UTF-8 bytes.
+
+    ``stratum`` is the place of its language among the task's languages.
+    """
 
     prompt: NDArray[np.int64]
     target: NDArray[np.int64]
     target_bytes: int
+    stratum: int = 0
 
 
 @dataclass(frozen=True)
