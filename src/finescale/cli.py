@@ -127,8 +127,9 @@ def run(
 @app.command()
 def status(folder: Folder, as_json: Json = False) -> None:
     """Say what is done, what is running, and what failed and why."""
+    from finescale.study.lease import driven
     from finescale.study.lock import open_study
-    from finescale.study.run import driven, state
+    from finescale.study.run import state
     from finescale.study.show import line
 
     study = open_study(folder)

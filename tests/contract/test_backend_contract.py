@@ -40,6 +40,13 @@ def sleep(folder: str, step: str) -> None:
     time.sleep(60)
 
 
+def hoard(folder: str, step: str) -> None:
+    held = bytearray(os.urandom(1 << 20) * 600)
+    write(folder, step)
+    time.sleep(20)
+    assert held
+
+
 @pytest.fixture
 def backend(name: str) -> Iterator[Backend]:
     made: Backend = registry.get("backend", name)(2, keep_open=(), preload=(HERE,))
@@ -101,6 +108,16 @@ def test_a_cancelled_step_ends_and_is_told(backend: Backend, tmp_path: Path) -> 
     backend.cancel("long")
     assert ends(backend, 1)["long"].exit != 0
     assert gone(pid)
+
+
+def test_a_step_that_holds_too_much_is_ended_for_it(name: str, tmp_path: Path) -> None:
+    made: Backend = registry.get("backend", name)(2, preload=(HERE,), memory_bytes=400 << 20)
+    made.submit(f"{HERE}:hoard", str(tmp_path), "large")
+    made.submit(f"{HERE}:write", str(tmp_path), "small")
+    found = ends(made, 2)
+    made.close()
+    assert (found["large"].why, found["small"].why) == ("memory", "")
+    assert found["large"].exit != 0 == found["small"].exit
 
 
 def test_closing_leaves_no_process(backend: Backend, tmp_path: Path) -> None:

@@ -46,10 +46,12 @@ def work(folder: str, step_id: str) -> None:
 
 
 def execute(root: Path, part: Path, tell: Teller) -> dict[str, Any]:
-    """Leave a mark of the attempt and obey ``orders/<kind or id>``: slow, fail, input, kill or kill-once."""
+    """Leave a mark of the attempt and obey ``orders/<kind or id>``: slow, memory, fail, input, kill or kill-once."""
     asked = store.read_json(part / "spec.json")
     with (root / "attempts").open("a") as file:
         file.write(asked["id"] + "\n")
+    with (root / "parts").open("a") as file:
+        file.write(f"{asked['parts']} {asked['id']}\n")
     for needed in asked["needs"].values():
         assert any((root / name / needed / "record.json").exists() for name in store.FOLDERS.values()), needed
     tell(0.5)
@@ -63,6 +65,8 @@ def execute(root: Path, part: Path, tell: Teller) -> dict[str, Any]:
 def obey(order: str, part: Path) -> None:
     if order == "slow":
         time.sleep(30)
+    if order == "memory" and store.read_json(part / "spec.json")["parts"] < 4:
+        raise MemoryError("ordered to want more")
     if order == "fail":
         raise ValueError("ordered to fail")
     if order == "input":

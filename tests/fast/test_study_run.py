@@ -17,8 +17,9 @@ from study_toy import TOML, WORK, attempts, order, toy_study
 
 from finescale.errors import StudyError
 from finescale.study import store
+from finescale.study.lease import driven, hold
 from finescale.study.lock import Study
-from finescale.study.run import Outcome, driven, hold, run, state
+from finescale.study.run import Outcome, run, state
 
 SMALL = TOML.replace('["xs", "s"]', '["xs"]').replace("[10_000, 20_000]", "[10_000]")
 HERE = Path(__file__).parent
@@ -101,6 +102,45 @@ def test_a_step_that_is_killed_twice_fails_and_the_others_go_on(tmp_path: Path) 
     assert state(study).failed[victim] == outcome.failed[victim], "the failure stands in the folder"
 
 
+def test_want_of_memory_is_met_with_smaller_parts_of_a_batch(tmp_path: Path) -> None:
+    study = toy_study(tmp_path, SMALL)
+    victim = study.plan.of("run")[3].id
+    order(tmp_path, victim, "memory")
+    assert drive(study).complete
+    assert [line.split()[0] for line in (tmp_path / "parts").read_text().splitlines() if victim in line] == list("124")
+
+
+def test_a_step_that_takes_too_long_is_ended_once_and_told(tmp_path: Path) -> None:
+    study = toy_study(tmp_path, SMALL + "[run]\nminutes = 0.03\n")
+    slow = study.plan.of("run")[0].id
+    order(tmp_path, slow, "slow")
+    outcome = drive(study)
+    assert outcome.failed[slow].kind == "time"
+    assert len(outcome.done) == outcome.total - 1
+    assert Counter(attempts(tmp_path))[slow] == 1
+
+
+def test_only_some_failures_are_tried_again_with_what_waited_for_them(tmp_path: Path) -> None:
+    study = toy_study(tmp_path, SMALL)
+    order(tmp_path, "rate", "fail")
+    lone = study.plan.of("run")[0].id
+    order(tmp_path, lone, "kill")
+    first = drive(study)
+    assert {failure.kind for failure in first.failed.values()} == {"bug", "killed"}
+    (tmp_path / "orders" / "rate").unlink()
+    (tmp_path / "orders" / lone).unlink()
+    again = drive(study, only=[id for id, failure in first.failed.items() if failure.kind == "bug"])
+    assert again.total - len(again.done) == 1
+    assert state(study).failed.keys() == {lone}
+
+
+def test_a_study_the_disk_cannot_hold_is_refused_before_it_starts(tmp_path: Path) -> None:
+    study = toy_study(tmp_path, TOML + "[data]\nstream_tokens = 900_000_000_000_000\n")
+    with pytest.raises(StudyError, match=r"the disk has .* GB free, and the steps left may need 1800"):
+        drive(study)
+    assert attempts(tmp_path) == []
+
+
 def test_a_failure_is_recorded_blocks_what_needs_it_and_is_tried_by_the_next_run(tmp_path: Path) -> None:
     study = toy_study(tmp_path, SMALL)
     order(tmp_path, "rate", "fail")
@@ -158,7 +198,7 @@ def test_a_stopped_driver_leaves_no_worker_and_loses_nothing(tmp_path: Path, how
     process = driver(tmp_path)
     wait_for(lambda: slow in attempts(tmp_path) and len(attempts(tmp_path)) > 5)
     assert driven(tmp_path)
-    assert state(study).running.keys() >= {slow}
+    wait_for(lambda: slow in state(study).running)
     process.send_signal(how)
     process.communicate(timeout=15)
     wait_for(lambda: not alive(tmp_path), 10)

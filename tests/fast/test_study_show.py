@@ -10,9 +10,9 @@ from rich.console import Console
 from study_toy import toy_study
 
 from finescale.study.pace import Pace, work_of
+from finescale.study.policy import Failure
 from finescale.study.run import Outcome
 from finescale.study.show import duration, line, showing
-from finescale.study.store import Failure
 
 WHY = Failure("bug", "ValueError: no", "bug: ValueError at x.py:1")
 NOW = Outcome(10, {"a", "b"}, {"c-0": WHY}, {"d"}, {"mt-lora4-m-8M-n100-s0-abc": 0.5}, seconds_left=600.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def study(tmp_path: Path) -> Study:
 def test_a_record_is_written_last_and_keeps_its_numbers(study: Study) -> None:
     step = study.plan.of("run")[0]
     home = finished(study, step)
-    assert sorted(path.name for path in home.iterdir()) == ["record.json", "spec.json"]
+    assert [path.name for path in home.iterdir()] == ["record.json"]
     assert study.store.record(step) == made_by(step)
     assert study.store.finished(study.plan) == {step.id}
     assert not study.store.part(step).exists()
@@ -57,6 +58,17 @@ def test_the_first_to_finish_wins(study: Study) -> None:
     store.finish(study.store.part(step), {"learning_rate": 99.0})
     assert study.store.record(step)["learning_rate"] == 0.01
     assert not study.store.part(step).exists()
+    (told,) = (study.folder / store.CONFLICTS).read_text().splitlines()
+    assert json.loads(told) == {"step": step.id, "first → late": ["learning_rate: 0.01 → 99.0"]}
+
+
+def test_a_duplicate_that_differs_only_in_its_cost_is_no_conflict(study: Study) -> None:
+    step = study.plan.of("rate")[0]
+    finished(study, step)
+    study.store.begin(step)
+    store.finish(study.store.part(step), made_by(step) | {"seconds": 77.0})
+    assert "seconds" not in study.store.record(step)
+    assert not (study.folder / store.CONFLICTS).exists()
 
 
 @pytest.mark.parametrize(
@@ -87,15 +99,16 @@ def test_no_flipped_bit_passes_for_a_record(tmp_path_factory, place: int, bit: i
 def test_a_record_of_another_layout_is_refused(study: Study) -> None:
     step = study.plan.of("run")[0]
     path = finished(study, step) / "record.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"layout": 2}))
-    with pytest.raises(StudyError, match="has layout 2, this version reads 1"):
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"layout": 1}))
+    with pytest.raises(StudyError, match="has layout 1, this version reads 2"):
         study.store.record(step)
 
 
 def test_another_spec_than_the_name_says_is_told_field_by_field(study: Study) -> None:
     step = study.plan.of("run")[0]
-    path = finished(study, step) / "spec.json"
-    path.write_text(path.read_text().replace('"warmup_fraction": 0.06', '"warmup_fraction": 0.5'))
+    other = step.spec.model_copy(update={"recipe": step.spec.recipe.model_copy(update={"warmup_fraction": 0.5})})
+    made = finished(study, replace(step, id="elsewhere", spec=other))
+    made.rename(study.store.done(step))
     with pytest.raises(StudyError, match=r"recipe\.warmup_fraction: 0\.5 → 0\.06"):
         study.store.record(step)
 

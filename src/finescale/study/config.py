@@ -110,6 +110,8 @@ class RunChoice(Section):
     """How the study is run here; no part of any identity."""
 
     workers: Count | None = Field(default=None, description="processes at a time; by default one per core")
+    memory_gb: Positive | None = Field(default=None, description="most memory a step may hold; by default any")
+    minutes: Positive | None = Field(default=None, description="longest a step may take; by default any")
 
 
 class StudySpec(Section):

@@ -6,35 +6,32 @@ started again.
 
 from __future__ import annotations
 
-import fcntl
 import heapq
 import json
 import os
 import resource
-import socket
 import sys
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections import defaultdict
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from finescale import registry
 from finescale.errors import StudyError
 from finescale.study.backends import Backend, Ended
+from finescale.study.lease import Lease, driven, hold
 from finescale.study.lock import Study, write_lock
 from finescale.study.pace import Pace, measured, work_of
 from finescale.study.plan import Step
-from finescale.study.store import Failure, fail
+from finescale.study.policy import Attempt, Breaker, Failure, next_attempt, of_exit
+from finescale.study.space import refuse_if_too_small
+from finescale.study.store import fail
 
 WORK = "finescale.study.worker:work"
-LEASE = "leases/driver.json"
 SESSIONS = "sessions.jsonl"
-KILLED_TRIES = 2
-SAME_CAUSE_LIMIT = 5
 SECONDS_PER_TICK = 0.25
-SECONDS_FOR_OLD_WORKERS = 5.0
 
 
 @dataclass
@@ -64,7 +61,9 @@ def run(
     *,
     workers: int | None = None,
     backend: str = "local",
+    only: Collection[str] | None = None,
     show: Show = lambda outcome: None,
+    tell: Callable[[str], None] = lambda line: None,
     function: str = WORK,
 ) -> Outcome:
     """Run all steps of a study that are not done yet.
@@ -73,19 +72,26 @@ def run(
         study: as read from its ``study.toml``; its lock is written now.
         workers: processes at a time; by default as many as the study says, else one per core.
         backend: name of a registered backend.
+        only: ids of steps to run, with whatever they need and whatever was waiting for them; by default all.
         show: called about four times a second with where the study stands.
+        tell: told what a user should know before the first step.
         function: ``module:function`` a worker calls with the study folder and a step id.
 
     Raises:
-        StudyError: another driver holds the study, or the same cause of failure struck too often.
+        StudyError: another driver holds the study, the disk cannot hold what it would write, or the same cause of
+            failure struck too often.
     """
     workers = workers or study.spec.run.workers or cores()
-    with hold(study.folder) as lease:
+    refuse_if_too_small(study)
+    with hold(study.folder, tell) as lease:
         write_lock(study)
         preload = (function.partition(":")[0],)
-        made: Backend = registry.get("backend", backend)(workers, keep_open=(lease,), preload=preload)
-        driver = _Driver(study, made, workers, show, function)
-        idle = driver.outcome.complete
+        limit = study.spec.run.memory_gb
+        made: Backend = registry.get("backend", backend)(
+            workers, keep_open=(lease.descriptor,), preload=preload, memory_bytes=limit and round(limit * 1e9)
+        )
+        driver = _Driver(study, made, workers, lease, show, function, only)
+        idle = not driver.unmet
         try:
             driver.drive()
         finally:
@@ -100,54 +106,28 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-@contextmanager
-def hold(folder: Path) -> Iterator[int]:
-    """Hold the study as its only driver; yields the descriptor that holds it.
-
-    The lease is the kernel's lock on the file, so it ends with the last process that holds it, killed or not. What
-    stands in the file only says who it is.
-
-    Raises:
-        StudyError: another driver holds it.
-    """
-    path = folder / LEASE
-    path.parent.mkdir(exist_ok=True)
-    lease = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        _lock(lease, folder)
-        os.ftruncate(lease, 0)
-        holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-        os.pwrite(lease, json.dumps(holder).encode(), 0)
-        yield lease
-    finally:
-        os.close(lease)
-
-
-def _lock(lease: int, folder: Path) -> None:
-    """Take the lock; workers of a driver that was killed are given a moment to be gone."""
-    deadline = time.monotonic() + SECONDS_FOR_OLD_WORKERS
-    while True:
-        try:
-            return fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                holder = os.pread(lease, 1000, 0).decode(errors="replace")
-                raise StudyError(
-                    f"{folder}: another driver is running this study: {holder}; wait for it, or end it"
-                ) from None
-            time.sleep(0.1)
-
-
 class _Driver:
     """One session: which steps are ready, which run, and what became of them."""
 
-    def __init__(self, study: Study, backend: Backend, workers: int, show: Show, function: str) -> None:
+    def __init__(
+        self,
+        study: Study,
+        backend: Backend,
+        workers: int,
+        lease: Lease,
+        show: Show,
+        function: str,
+        only: Collection[str] | None,
+    ) -> None:
         self.folder, self.store, self.steps = study.folder, study.store, study.plan.steps
-        self.backend, self.workers, self.show, self.function = backend, workers, show, function
+        self.backend, self.workers, self.lease, self.show, self.function = backend, workers, lease, show, function
+        self.most_minutes = study.spec.run.minutes
         self.started = time.monotonic()
         self.outcome = Outcome(total=len(self.steps), done=self.store.finished(study.plan))
         self.pace: Pace = measured(self.store, study.plan)
         todo = {id: step for id, step in self.steps.items() if id not in self.outcome.done}
+        if only is not None:
+            todo = _around(todo, only)
         self.left = work_of(todo.values())
         self.wants: dict[str, list[str]] = defaultdict(list)
         self.unmet: dict[str, int] = {}
@@ -160,8 +140,9 @@ class _Driver:
         self.ready = [(-self.way[id], id) for id, count in self.unmet.items() if count == 0]
         heapq.heapify(self.ready)
         self.begun: dict[str, float] = {}
-        self.tries: Counter[str] = Counter()
-        self.causes: Counter[str] = Counter()
+        self.attempts: dict[str, Attempt] = defaultdict(Attempt)
+        self.late: set[str] = set()
+        self.breaker = Breaker()
         self.memory = _Memory(workers)
 
     def _longest_ways(self, todo: dict[str, Step]) -> dict[str, float]:
@@ -172,19 +153,36 @@ class _Driver:
         return way
 
     def drive(self) -> None:
+        """Submit and settle until nothing is ready and nothing runs.
+
+        Raises:
+            StudyError: a cause of failure struck too often, or another driver took the study over.
+        """
         while self.ready or self.begun:
             while self.ready and len(self.begun) < self.workers:
                 self.submit(heapq.heappop(self.ready)[1])
             for ended in self.backend.poll(SECONDS_PER_TICK):
                 self.settle(ended)
+            self.end_late()
+            self.lease.beat()
             self.tell()
         self.tell()
 
     def submit(self, id: str) -> None:
-        self.store.begin(self.steps[id])
+        """Begin a step and give it to the backend."""
+        self.store.begin(self.steps[id], self.attempts[id].parts)
         self.begun[id] = time.monotonic()
-        self.tries[id] += 1
         self.backend.submit(self.function, str(self.folder.resolve()), id)
+
+    def end_late(self) -> None:
+        """Cancel steps that run longer than the study allows."""
+        if self.most_minutes is None:
+            return
+        now = time.monotonic()
+        for id, since in self.begun.items():
+            if now - since > 60 * self.most_minutes and id not in self.late:
+                self.late.add(id)
+                self.backend.cancel(id)
 
     def settle(self, ended: Ended) -> None:
         """Take note of a step that ended: done if its directory has its final name, whatever the exit code."""
@@ -192,8 +190,10 @@ class _Driver:
         self.memory.add(ended.peak_memory_bytes or 0)
         if self.store.done(step).exists():
             return self.finish(step, seconds)
-        failure = self.store.failure(step) or _killed(ended)
-        if failure.kind == "killed" and self.tries[step.id] < KILLED_TRIES:
+        why = "time" if step.id in self.late else ended.why
+        failure = self.store.failure(step) or of_exit(ended.exit, why)
+        if (again := next_attempt(self.attempts[step.id], failure)) is not None:
+            self.attempts[step.id] = again
             return heapq.heappush(self.ready, (-self.way[step.id], step.id))
         return self.give_up(step, failure)
 
@@ -219,12 +219,8 @@ class _Driver:
             after = [id for id in self.wants[reached.pop()] if id not in self.outcome.blocked]
             self.outcome.blocked.update(after)
             reached += after
-        self.causes[failure.cause] += 1
-        if self.causes[failure.cause] >= SAME_CAUSE_LIMIT or failure.kind == "disk":
-            raise StudyError(
-                f"stopped after {self.causes[failure.cause]} failures of one cause ({failure.cause}); what is done is "
-                f"kept, and the same command continues once it is mended\n  last: {failure.message}"
-            )
+        if (reason := self.breaker.add(failure)) is not None:
+            raise StudyError(reason)
 
     def tell(self) -> None:
         """Bring the outcome up to date and show it."""
@@ -242,9 +238,17 @@ class _Driver:
         return None if seconds is None else max(0.0, seconds) / self.workers
 
 
-def _killed(ended: Ended) -> Failure:
-    how = f"signal {-ended.exit}" if ended.exit < 0 else f"exit code {ended.exit} without a word"
-    return Failure("killed", f"the worker was ended by {how}", f"killed: {how}")
+def _around(todo: dict[str, Step], chosen: Collection[str]) -> dict[str, Step]:
+    """The chosen steps, those they need, and those that need them."""
+    wanted: set[str] = set(chosen)
+    for id in reversed(todo):
+        if id in wanted:
+            wanted.update(todo[id].needs.values())
+    freed: set[str] = set(chosen)
+    for id, step in todo.items():
+        if freed.intersection(step.needs.values()):
+            freed.add(id)
+    return {id: step for id, step in todo.items() if id in wanted | freed}
 
 
 class _Memory:
@@ -275,21 +279,6 @@ def _note_session(folder: Path, outcome: Outcome, workers: int) -> None:
     }
     with suppress(OSError), (folder / SESSIONS).open("a", encoding="utf-8") as file:
         file.write(json.dumps(entry) + "\n")
-
-
-def driven(folder: Path) -> bool:
-    """Whether a driver, or a worker it left, is at work in this study now."""
-    try:
-        lease = os.open(folder / LEASE, os.O_RDWR)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lease)
-    return False
 
 
 def state(study: Study) -> Outcome:

@@ -6,7 +6,6 @@ machine that sees the study folder.
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import time
@@ -15,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from finescale.errors import FinescaleError, InputError
 from finescale.study import store
+from finescale.study.policy import Failure, classify
 
 SECONDS_BETWEEN_TELLS = 0.5
 
@@ -58,21 +57,10 @@ class Teller:
             self.next = now + SECONDS_BETWEEN_TELLS
 
 
-def describe(error: Exception) -> store.Failure:
+def describe(error: Exception) -> Failure:
     """Class, message and cause of what a step raised; equal causes have equal ``cause``."""
     kind, name = classify(error), type(error).__name__
     place = traceback.extract_tb(error.__traceback__)[-1:]
     where = f"{Path(place[0].filename).name}:{place[0].lineno}" if place else ""
     details = "".join(traceback.format_exception(error))
-    return store.Failure(kind, f"{name}: {error}"[:2000], f"{kind}: {name} at {where}", details)
-
-
-def classify(error: Exception) -> str:
-    """Class of a failure: ``memory``, ``disk``, ``input`` or ``bug``."""
-    if isinstance(error, MemoryError) or "can't allocate memory" in str(error) or "out of memory" in str(error):
-        return "memory"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "disk"
-    if isinstance(error, InputError):
-        return "input"
-    return "study" if isinstance(error, FinescaleError) else "bug"
+    return Failure(kind, f"{name}: {error}"[:2000], f"{kind}: {name} at {where}", details)

@@ -2,47 +2,55 @@
 
 A step works in ``<id>.part``. When it ends well its record is written last (aside, fsync, rename) and the directory is
 renamed to ``<id>``: a directory of that name is complete by construction. A step that failed leaves ``error.json`` in
-its ``.part``. A finished record is never written again.
+its ``.part``. A finished record is never written again: where two workers finish the same step, the first wins and the
+other is compared with it; a difference is kept in ``conflicts.jsonl``.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from finescale.core import fingerprint
 from finescale.errors import StudyError
 from finescale.study.plan import Kind, Plan, Step
+from finescale.study.policy import Failure
 
-RECORD_LAYOUT = 1
+RECORD_LAYOUT = 2
 FOLDERS: dict[Kind, str] = {"data": "data", "base": "bases", "rate": "rates", "run": "runs"}
 PASSING = ("progress", "output.txt", "error.json")
+SPEC = "spec.json"
+CONFLICTS = "conflicts.jsonl"
+COST = ("seconds", "cpu_seconds", "peak_memory_bytes", "resumed_at_step", "versions", "trials")
+"""What of a record depends on where and when it was made; it is no part of the result."""
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, durable: bool = True) -> None:
     """Write strict JSON so that ``path`` either holds all of it or is as it was before.
+
+    ``durable`` makes it last through a power cut, at the price of some milliseconds.
 
     Raises:
         ValueError: the value holds NaN or an infinity.
     """
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     aside = path.with_name(path.name + ".tmp")
-    with aside.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1, ensure_ascii=False, allow_nan=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
+    aside.write_text(text, encoding="utf-8")
+    if durable:
+        sync(aside)
     aside.replace(path)
-    sync_folder(path.parent)
+    if durable:
+        sync(path.parent)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder last through a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Make what is in a file, or the names in a folder, last through a power cut."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -73,16 +81,6 @@ def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
         yield f"{where}: {json.dumps(old, ensure_ascii=False)} → {json.dumps(new, ensure_ascii=False)}"
 
 
-@dataclass(frozen=True)
-class Failure:
-    """Why a step failed; ``cause`` groups failures that have one reason."""
-
-    kind: str
-    message: str
-    cause: str
-    details: str = ""
-
-
 class Store:
     """Steps and records of one study folder."""
 
@@ -102,14 +100,14 @@ class Store:
         there = {kind: _listing(self.folder / name) for kind, name in FOLDERS.items()}
         return {step.id for step in plan.steps.values() if step.id in there[step.kind]}
 
-    def begin(self, step: Step) -> None:
-        """Make a step ready for a worker: its folder, and in it what is to be done and from what."""
+    def begin(self, step: Step, parts: int = 1) -> None:
+        """Make a step ready for a worker: in its folder, what is to be done, from what, in how many parts a batch."""
         part = self.part(step)
         part.mkdir(parents=True, exist_ok=True)
         for name in PASSING:
             (part / name).unlink(missing_ok=True)
-        spec = {"layout": RECORD_LAYOUT, "id": step.id, "kind": step.kind, "label": step.label, "needs": step.needs}
-        write_json(part / "spec.json", spec | {"spec": step.spec.model_dump(mode="json")})
+        asked = {"id": step.id, "kind": step.kind, "label": step.label, "needs": step.needs, "parts": parts}
+        write_json(part / SPEC, asked | {"spec": step.spec.model_dump(mode="json")}, durable=False)
 
     def failure(self, step: Step) -> Failure | None:
         """Why the step last failed, if it did."""
@@ -132,7 +130,8 @@ class Store:
         home = self.done(step)
         again = f"delete the folder {home} and run the study again"
         record = _verified(home / "record.json", again)
-        if fingerprint(made := read_json(home / "spec.json").get("spec")) != step.spec.fingerprint():
+        made = record.pop("made", {}).get("spec")
+        if fingerprint(made) != step.spec.fingerprint():
             lines = "\n  ".join(differences(made, step.spec.model_dump(mode="json")))
             raise StudyError(
                 f"{home}: was made to another spec than its name says (found → wanted); {again}\n  {lines}"
@@ -147,27 +146,53 @@ def find_part(folder: Path, step_id: str) -> Path:
         StudyError: no such step was begun.
     """
     for name in FOLDERS.values():
-        if (folder / name / f"{step_id}.part" / "spec.json").exists():
+        if (folder / name / f"{step_id}.part" / SPEC).exists():
             return folder / name / f"{step_id}.part"
     raise StudyError(f"{folder}: step {step_id!r} was not begun")
 
 
 def finish(part: Path, record: dict[str, Any]) -> None:
-    """Write the record last and give the directory its final name; the first to finish wins."""
-    for name in PASSING:
+    """Write the record last and give the directory its final name; the first to finish wins.
+
+    Raises:
+        ValueError: the record holds NaN or an infinity.
+    """
+    made = read_json(part / SPEC)
+    whole = {"made": {key: made[key] for key in ("id", "kind", "label", "needs", "spec")}} | record
+    digest = fingerprint(whole)
+    for name in (*PASSING, SPEC):
         (part / name).unlink(missing_ok=True)
-    write_json(part / "record.json", {"layout": RECORD_LAYOUT, "digest": fingerprint(record)} | record)
+    for path in part.iterdir():
+        sync(path)
+    write_json(part / "record.json", {"layout": RECORD_LAYOUT, "digest": digest} | whole)
     done = part.with_suffix("")
-    if done.exists():
+    try:
+        part.rename(done)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        _compare(done, record)
         shutil.rmtree(part)
         return
-    part.rename(done)
-    sync_folder(done.parent)
+    sync(done.parent)
+
+
+def result(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a record is the same wherever and whenever the step is made again."""
+    return {key: value for key, value in record.items() if key not in (*COST, "made")}
+
+
+def _compare(done: Path, late: dict[str, Any]) -> None:
+    """Two workers made one step: note every number in which they differ, for they should in none."""
+    first = _verified(done / "record.json", f"delete the folder {done} and run the study again")
+    if lines := list(differences(result(first), result(late))):
+        with (done.parent.parent / CONFLICTS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": done.name, "first → late": lines[:100]}, ensure_ascii=False) + "\n")
 
 
 def fail(part: Path, failure: Failure) -> None:
     """Note why a step failed."""
-    write_json(part / "error.json", vars(failure))
+    write_json(part / "error.json", vars(failure), durable=False)
 
 
 def _listing(folder: Path) -> set[str]:

@@ -33,10 +33,17 @@ SECONDS_TO_END = 10.0
 class LocalBackend:
     """Runs steps in children of one nursery process, which is started with the first step."""
 
-    def __init__(self, workers: int, keep_open: Sequence[int] = (), preload: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        workers: int,
+        keep_open: Sequence[int] = (),
+        preload: Sequence[str] = (),
+        memory_bytes: int | None = None,
+    ) -> None:
         self.workers = workers
         self.keep_open = tuple(keep_open)
         self.preload = tuple(preload)
+        self.memory_bytes = memory_bytes
         self.running: set[str] = set()
         self.nursery: subprocess.Popen[bytes] | None = None
         self.unread = b""
@@ -87,7 +94,7 @@ class LocalBackend:
     def _start_nursery(self) -> subprocess.Popen[bytes]:
         """A session of its own keeps Ctrl-C in the terminal from reaching the workers before the driver decides."""
         return subprocess.Popen(
-            [sys.executable, "-P", "-c", START, json.dumps(sys.path), *self.preload],
+            [sys.executable, "-P", "-c", START, json.dumps(sys.path), str(self.memory_bytes or 0), *self.preload],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=os.environ | ENVIRONMENT,

@@ -22,14 +22,18 @@ from importlib import import_module
 from typing import Any
 
 GRACE_SECONDS = 3.0
+SECONDS_BETWEEN_LOOKS = 0.2
 PR_SET_PDEATHSIG = 1
 
 
 class Nursery:
-    """Children by process id, and the two pipes to the driver."""
+    """Children by process id, and the two pipes to the driver; no child may hold more than ``most_bytes`` (0: any)."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: int = 0) -> None:
+        self.most_bytes = most_bytes
         self.children: dict[int, str] = {}
+        self.too_large: set[int] = set()
+        self.ended_by_kernel = _kernel_kills()
         self.unread = b""
         self.wake, wake_writer = os.pipe()
         for end in (self.wake, wake_writer):
@@ -44,7 +48,10 @@ class Nursery:
         selector.register(0, selectors.EVENT_READ)
         selector.register(self.wake, selectors.EVENT_READ)
         while True:
-            ready = {key.fd for key, _ in selector.select()}
+            watching = self.most_bytes and self.children
+            ready = {key.fd for key, _ in selector.select(SECONDS_BETWEEN_LOOKS if watching else None)}
+            if watching:
+                self.weigh()
             if self.wake in ready:
                 os.read(self.wake, 4096)
                 self.reap()
@@ -95,7 +102,24 @@ class Nursery:
                 return
             unit = 1 if sys.platform == "darwin" else 1024
             step, code = self.children.pop(child), os.waitstatus_to_exitcode(status)
-            self.say({"step": step, "exit": code, "peak_memory_bytes": usage.ru_maxrss * unit})
+            why = self.why(child, code)
+            self.say({"step": step, "exit": code, "peak_memory_bytes": usage.ru_maxrss * unit, "why": why})
+
+    def weigh(self) -> None:
+        """End children that hold more memory than they may."""
+        for child in self.children:
+            if _resident_bytes(child) > self.most_bytes:
+                self.too_large.add(child)
+                self.signal(signal.SIGKILL, only=self.children[child])
+
+    def why(self, child: int, code: int) -> str:
+        """``memory`` where a child was ended for what it held, by this process or by the kernel."""
+        kills, before = _kernel_kills(), self.ended_by_kernel
+        self.ended_by_kernel = kills
+        if child in self.too_large or (code == -signal.SIGKILL and kills > before):
+            self.too_large.discard(child)
+            return "memory"
+        return ""
 
     def say(self, message: dict[str, Any]) -> None:
         """Write a line to the driver; it may be gone, and then nobody needs to know."""
@@ -126,6 +150,24 @@ class Nursery:
             time.sleep(0.01)
 
 
+def _resident_bytes(process: int) -> int:
+    """Memory a process holds now; 0 where that cannot be told."""
+    try:
+        with open(f"/proc/{process}/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def _kernel_kills() -> int:
+    """How many processes the kernel has ended for want of memory; 0 where it does not say."""
+    try:
+        with open("/proc/vmstat", encoding="ascii") as file:
+            return next((int(line.split()[1]) for line in file if line.startswith("oom_kill ")), 0)
+    except OSError:
+        return 0
+
+
 def _call(function: str, folder: str, step: str) -> int:
     """Exit code of ``module:function`` called with two strings."""
     try:
@@ -144,9 +186,9 @@ def _call(function: str, folder: str, step: str) -> int:
 
 def main() -> None:
     """Import what is named on the command line, say so, and serve."""
-    nursery = Nursery()
+    nursery = Nursery(int(sys.argv[1]))
     try:
-        for module in sys.argv[1:]:
+        for module in sys.argv[2:]:
             import_module(module)
     except ImportError as error:
         nursery.say({"broken": str(error)})

@@ -1,0 +1,103 @@
+"""What the engine itself costs: a study of runs that do nothing, driven by each backend, and a large one's planning.
+
+``python benchmarks/engine.py [RUNS]`` prints the table of docs/benchmarks.md. A run here is all a real one is to the
+engine (a process of its own, a verified record, a rename) with no work in it.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from finescale.study import config
+from finescale.study.lock import Study
+from finescale.study.plan import Digests
+from finescale.study.run import run
+from finescale.study.serve import Teller, serve
+
+WORK = "engine:work"
+TOML = """
+schema = 1
+[base]
+ladder = ["2xs", "xs", "s", "m", "l"]
+pretrain_tokens = [10_000, 20_000]
+[finetune]
+tasks = ["mt-en-de"]
+examples = [100, 200, 400, 800, 1600]
+seeds = {seeds}
+[methods.full]
+learning_rate = 1e-3
+[methods.lora]
+rank = 4
+learning_rate = 1e-3
+"""
+RUNS_PER_SEED = 100
+
+
+def work(folder: str, step_id: str) -> None:
+    """What a worker calls: serve a step that does nothing."""
+    serve(folder, step_id, execute)
+
+
+def execute(root: Path, part: Path, tell: Teller) -> dict[str, Any]:
+    """The record of a step that did nothing."""
+    tell(1.0)
+    score = {"metric": "nll", "value": 3.0, "low": 2.9, "high": 3.1}
+    counts = {"model_params": 1000, "total_params": 2000, "pretrain_tokens": 10_000, "pet_params": 100, "steps": 1}
+    return counts | {"flag": None, "scores": [score], "zero_scores": [score], "seconds": 0.0, "flops": 0.0}
+
+
+def study(folder: Path, runs: int) -> Study:
+    """A study of about ``runs`` runs in ``folder``, on a corpus that is only a digest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    seeds = list(range(max(1, runs // RUNS_PER_SEED)))
+    (folder / config.STUDY_FILE).write_text(TOML.format(seeds=seeds))
+    return Study(folder, config.read(folder), Digests(corpus="0" * 64, tasks={}), {})
+
+
+def drive(folder: Path, runs: int, backend: str, workers: int) -> None:
+    """Drive a study of no-op runs and print what each cost."""
+    one = study(folder, runs)
+    steps = len(one.plan.steps)
+    before, began = _cpu(), time.perf_counter()
+    outcome = run(one, workers=workers, backend=backend, function=WORK)
+    wall, cpu = time.perf_counter() - began, _cpu() - before
+    assert outcome.complete
+    print(
+        f"{backend:8} {workers} workers {steps:7} steps  {1e3 * wall / steps:6.1f} ms of wall time a step, "
+        f"{1e3 * cpu / steps:6.1f} ms of CPU time"
+    )
+
+
+def plan(runs: int) -> None:
+    """Time the planning of a large study."""
+    with tempfile.TemporaryDirectory() as folder:
+        one = study(Path(folder), runs)
+        began = time.perf_counter()
+        steps = len(one.plan.steps)
+        print(f"plan of {steps} steps: {time.perf_counter() - began:.2f} s")
+
+
+def _cpu() -> float:
+    own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+
+def main() -> None:
+    """Print the table."""
+    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+    sys.path.insert(0, str(Path(__file__).parent))
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    for backend in ("local",):
+        with tempfile.TemporaryDirectory() as folder:
+            drive(Path(folder) / "study", runs, backend, workers=2)
+    plan(100_000)
+
+
+if __name__ == "__main__":
+    main()
