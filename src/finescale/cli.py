@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,8 +19,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from finescale import cli_stats
-from finescale.errors import FinescaleError, InputError
+from finescale import cli_engine, cli_stats
+from finescale.errors import Fault, FinescaleError, InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,6 +45,7 @@ INTERRUPTED = 130
 Folder = Annotated[Path, typer.Argument(metavar="STUDY", help="the study's folder, which holds its study.toml")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
 Workers = Annotated[int | None, typer.Option(min=1, help="processes at a time; by default one per core")]
+On = Annotated[str, typer.Option("--on", help="where steps run; see `finescale list backends`")]
 
 
 def main() -> None:
@@ -115,7 +116,7 @@ def plan(folder: Folder, as_json: Json = False) -> None:
 def run(
     folder: Folder,
     workers: Workers = None,
-    backend: Annotated[str, typer.Option("--on", help="where steps run; see `finescale list backends`")] = "local",
+    backend: On = "local",
 ) -> None:
     """Run what is not done yet; Ctrl-C is safe, and the same command continues."""
     from finescale.study.lock import read_study
@@ -141,6 +142,26 @@ def status(folder: Folder, as_json: Json = False) -> None:
         return
     out.print(line(now) + (", being driven now" if driven(folder) else ""), soft_wrap=True)
     _list_failures(now, out)
+
+
+@app.command()
+def retry(
+    folder: Folder,
+    failed: Annotated[bool, typer.Option("--failed", help="all that failed; --class chooses some of them")] = False,
+    classes: cli_engine.Classes = None,
+    workers: Workers = None,
+    backend: On = "local",
+) -> None:
+    """Try failed steps again, and what waited for them, and nothing else."""
+    from finescale.study.lock import read_study
+
+    if not failed and not classes:
+        raise InputError(Fault("retry", "was not told what to try again", "--failed, or --class memory"))
+    study = read_study(folder, told.print)
+    _drive(study, workers, backend, only=cli_engine.chosen_failures(study, classes))
+
+
+app.command()(cli_engine.check)
 
 
 @app.command()
@@ -238,8 +259,8 @@ def data(
 # ----------------------------------------------------------------------------------------------------- what verbs share
 
 
-def _drive(study: Study, workers: int | None, backend: str = "local") -> Outcome:
-    """Drive a study to done, showing progress; leave with a code if it did not get there."""
+def _drive(study: Study, workers: int | None, backend: str = "local", only: Collection[str] | None = None) -> Outcome:
+    """Drive a study, or some of its steps, to done, showing progress; leave with a code if it did not get there."""
     from finescale.study.lock import changes
     from finescale.study.run import run as run_study
     from finescale.study.show import showing
@@ -249,11 +270,11 @@ def _drive(study: Study, workers: int | None, backend: str = "local") -> Outcome
         told.print("\n".join(f"  {line}" for line in changed), soft_wrap=True)
     try:
         with _terminable(), showing(told) as show:
-            outcome = run_study(study, workers=workers, backend=backend, show=show)
+            outcome = run_study(study, workers=workers, backend=backend, only=only, show=show, tell=told.print)
     except KeyboardInterrupt:
         told.print("Stopped; nothing that was done is lost, and the same command continues.")
         raise typer.Exit(INTERRUPTED) from None
-    if not outcome.complete:
+    if outcome.failed or not (only or outcome.complete):
         told.print(f"{len(outcome.failed)} steps failed, {len(outcome.blocked)} more need them and were not run:")
         _list_failures(outcome, told)
         told.print("The same command tries them again.")

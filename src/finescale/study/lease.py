@@ -63,11 +63,16 @@ def hold(folder: Path, tell: Callable[[str], None] = lambda line: None) -> Itera
     """Hold the study as its only driver.
 
     Raises:
-        StudyError: another driver holds it.
+        StudyError: another driver holds it, or the folder cannot be written.
     """
     path = folder / LEASE
-    path.parent.mkdir(exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        path.parent.mkdir(exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise StudyError(
+            f"{folder}: cannot be written: {error.strerror}; a study needs its folder to write to"
+        ) from error
     try:
         _lock(descriptor, folder)
         _outwait(path, folder, tell)

@@ -20,12 +20,13 @@ from pathlib import Path
 
 from finescale import registry
 from finescale.errors import StudyError
+from finescale.study import openmetrics
 from finescale.study.backends import Backend, Ended
 from finescale.study.lease import Lease, driven, hold
 from finescale.study.lock import Study, write_lock
 from finescale.study.pace import Pace, measured, work_of
 from finescale.study.plan import Step
-from finescale.study.policy import Attempt, Breaker, Failure, next_attempt, of_exit
+from finescale.study.policy import Attempt, Breaker, Failure, classify, next_attempt, of_exit
 from finescale.study.space import refuse_if_too_small
 from finescale.study.store import fail
 
@@ -90,10 +91,17 @@ def run(
         made: Backend = registry.get("backend", backend)(
             workers, keep_open=(lease.descriptor,), preload=preload, memory_bytes=limit and round(limit * 1e9)
         )
-        driver = _Driver(study, made, workers, lease, show, function, only)
+        driver = _Driver(study, made, workers, lease, openmetrics.writing(study.folder, show), function, only)
         idle = not driver.unmet
         try:
             driver.drive()
+        except OSError as error:
+            if classify(error) != "disk":
+                raise
+            raise StudyError(
+                f"{study.folder}: cannot be written any more: {error.strerror}; what is done is kept, and the same "
+                "command continues once it is mended"
+            ) from error
         finally:
             made.close()
             if not idle:

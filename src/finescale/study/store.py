@@ -12,12 +12,13 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from finescale.core import fingerprint
-from finescale.errors import StudyError
+from finescale.errors import Fault, StudyError
 from finescale.study.plan import Kind, Plan, Step
 from finescale.study.policy import Failure
 
@@ -26,6 +27,7 @@ FOLDERS: dict[Kind, str] = {"data": "data", "base": "bases", "rate": "rates", "r
 PASSING = ("progress", "output.txt", "error.json")
 SPEC = "spec.json"
 CONFLICTS = "conflicts.jsonl"
+DAMAGED = "damaged"
 COST = ("seconds", "cpu_seconds", "peak_memory_bytes", "resumed_at_step", "versions", "trials")
 """What of a record depends on where and when it was made; it is no part of the result."""
 
@@ -137,6 +139,27 @@ class Store:
                 f"{home}: was made to another spec than its name says (found → wanted); {again}\n  {lines}"
             )
         return record
+
+    def verify(self, plan: Plan) -> list[Fault]:
+        """Read every finished record of the plan; those that are damaged, in the order of their folders."""
+        finished, faults = self.finished(plan), []
+        for step in plan.steps.values():
+            if step.id in finished:
+                try:
+                    self.record(step)
+                except StudyError as error:
+                    faults.append(Fault(str(self.done(step)), str(error)))
+        return sorted(faults, key=lambda fault: fault.where)
+
+    def put_aside(self, steps: Iterable[Step]) -> list[Path]:
+        """Move finished steps out of the study into ``damaged/``, so that they are made again; returns where to."""
+        moved = []
+        for step in steps:
+            place = self.folder / DAMAGED / f"{step.id}-{time.time_ns():x}"
+            place.parent.mkdir(exist_ok=True)
+            self.done(step).rename(place)
+            moved.append(place)
+        return moved
 
 
 def find_part(folder: Path, step_id: str) -> Path:

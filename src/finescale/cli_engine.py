@@ -1,0 +1,85 @@
+"""The verbs that look after a study's runs: try failed ones again, check what is on disk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from finescale.errors import Fault, InputError, near
+
+if TYPE_CHECKING:
+    from finescale.study.lock import Study
+    from finescale.study.policy import Failure
+
+out, told = Console(highlight=False, markup=False), Console(stderr=True, highlight=False, markup=False)
+Folder = Annotated[Path, typer.Argument(metavar="STUDY", help="the study's folder, which holds its study.toml")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
+Classes = Annotated[list[str] | None, typer.Option("--class", help="only failures of this class; may be repeated")]
+
+
+def chosen_failures(study: Study, classes: list[str] | None) -> dict[str, Failure]:
+    """Failed steps of a study by id, of some classes or all.
+
+    Raises:
+        InputError: a class is unknown, or no step has failed that way.
+    """
+    from finescale.study.policy import CLASSES
+    from finescale.study.run import state
+
+    faults = [
+        Fault(f"--class {name}", "is unknown", near(name, CLASSES)) for name in classes or () if name not in CLASSES
+    ]
+    if faults:
+        raise InputError(*faults)
+    failed = state(study).failed
+    found = {id: failure for id, failure in failed.items() if not classes or failure.kind in classes}
+    if not found:
+        there = ", ".join(sorted({failure.kind for failure in failed.values()})) or "none"
+        raise InputError(Fault(str(study.folder), "has no such failures", f"classes of those there are: {there}"))
+    return found
+
+
+def check(
+    folder: Folder,
+    mend: Annotated[
+        bool, typer.Option(help="move what is damaged into damaged/, so that a run makes it again")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Read every record again and name those that are damaged, made twice with different numbers, or left half-made."""
+    from finescale.study.lease import driven
+    from finescale.study.lock import open_study
+    from finescale.study.store import CONFLICTS, FOLDERS
+
+    study = open_study(folder)
+    faults = study.store.verify(study.plan)
+    damaged = {fault.where for fault in faults}
+    conflicts = folder / CONFLICTS
+    twice = [json.loads(line) for line in conflicts.read_text().splitlines()] if conflicts.exists() else []
+    parts = (
+        []
+        if driven(folder)
+        else sorted(str(path) for name in FOLDERS.values() for path in (folder / name).glob("*.part"))
+    )
+    if mend and damaged:
+        steps = [step for step in study.plan.steps.values() if str(study.store.done(step)) in damaged]
+        for place in study.store.put_aside(steps):
+            told.print(f"moved to {place}", soft_wrap=True)
+    if as_json:
+        said = {"damaged": {fault.where: fault.what for fault in faults}, "conflicts": twice, "unfinished": parts}
+        print(json.dumps(said, indent=1, ensure_ascii=False))
+    else:
+        for fault in faults:
+            out.print(fault.what, soft_wrap=True)
+        for conflict in twice:
+            out.print(f"made twice with different results: {conflict}", soft_wrap=True)
+        for part in parts:
+            out.print(f"unfinished: {part}; the next run continues it", soft_wrap=True)
+        count = len(study.store.finished(study.plan))
+        out.print(f"{count} records read, {len(faults)} damaged, {len(twice)} conflicts, {len(parts)} unfinished")
+    if (faults and not mend) or twice:
+        raise typer.Exit(3)
