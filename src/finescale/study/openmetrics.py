@@ -42,7 +42,8 @@ def exposed(name: str, outcome: Outcome) -> bytes:
     )
     if outcome.seconds_left is not None:
         gauge("left", "Estimated wall time left.", "seconds").labels(name).set(outcome.seconds_left)
-    return generate_latest(registry)
+    text: bytes = generate_latest(registry)  # type: ignore[no-untyped-call]
+    return text
 
 
 def writing(folder: Path, show: Callable[[Outcome], None]) -> Callable[[Outcome], None]:
