@@ -6,6 +6,7 @@ import pytest
 from finescale import registry
 from finescale.stats.groups import grid_of
 from finescale.stats.laws import Law
+from finescale.stats.solve import Problem
 
 FACTORS = ("model_params", "pretrain_tokens", "pet_params")
 
@@ -44,6 +45,18 @@ def test_loss_never_rises_with_examples_for_non_negative_exponents(law, factors,
     line = np.tile(z[:1, : len(factors) + 1], (30, 1))
     line[:, -1] = np.linspace(np.log(10), np.log(1e9), 30)
     assert np.all(np.diff(law.predict(line, theta, coef), axis=1) <= 1e-12)
+
+
+@pytest.mark.parametrize(("law", "factors"), _cases())
+def test_slopes_are_the_derivatives_of_the_columns(law: Law, factors: tuple[str, ...], z: np.ndarray) -> None:
+    z = z[:, : len(factors) + 1]
+    theta = _inside(law, factors, z)
+    terms = np.random.default_rng(1).uniform(0.5, 2.0, (len(theta), len(z), len(law.coefficients)))
+    bounds = np.zeros(theta.shape[1]), np.ones(theta.shape[1])
+    by_difference = Problem(law.columns, z, *bounds).moves(z, theta, terms)
+    assert Problem(law.columns, z, *bounds, slopes=law.slopes).moves(z, theta, terms) == pytest.approx(
+        by_difference, rel=1e-4, abs=1e-5
+    )
 
 
 @pytest.mark.parametrize(("law", "factors"), _cases())

@@ -1,4 +1,4 @@
-"""Training: resuming changes nothing, trunks are shared, subsets are nested, bad rates are flagged, seeds decide."""
+"""Training: optimisers are the libraries' own and resume bit-equal, bad rates are flagged, seeds decide."""
 
 from __future__ import annotations
 
@@ -45,10 +45,6 @@ TASK = TaskSpec(
 )
 
 
-def base_spec(tokens: int) -> BaseSpec:
-    return BaseSpec(name="tiny", shape=SHAPE, data="d", pretrain_tokens=tokens, recipe=RECIPE, seed=0)
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared folder over a made language: each token has two followers. The task speaks a dialect of 20 tokens."""
@@ -69,57 +65,18 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         arrays[f"{split}/ids"] = np.concatenate(pieces)
         arrays[f"{split}/lengths"] = np.tile(np.array([4, 6], np.int32), count)
         arrays[f"{split}/bytes"] = np.full(count, 6, np.int32)
+        arrays[f"{split}/stratum"] = np.zeros(count, np.int16)
     save_file(arrays, folder / "copy.safetensors")
     tokenizer.train(["a b c"], 300).save(str(folder / "tokenizer.json"))
     return folder
 
 
-def pretrained(spec: BaseSpec, data: Path, out: Path, previous: Path | None = None) -> Path:
-    out.mkdir()
-    record = pretrain(spec, out, data, previous, lambda _: None)
-    (out / "record.json").write_text(json.dumps(record))
-    return out
-
-
 @pytest.fixture(scope="module")
 def base(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return pretrained(base_spec(30_000), data, tmp_path_factory.mktemp("bases") / "base")
-
-
-def weights(folder: Path) -> list[torch.Tensor]:
-    return list(model.load(folder).state_dict().values())
-
-
-def test_pretraining_learns_and_records_its_branch(base: Path) -> None:
-    record = json.loads((base / "record.json").read_text())
-    assert record["valid_nats_per_token"] < np.log(VOCAB) - 1
-    assert record["branch_tokens"] == pytest.approx(0.2 * record["pretrain_tokens"], rel=0.05)
-    assert record["pretrain_tokens"] == pytest.approx(30_000, rel=0.01)
-
-
-def test_a_killed_pretraining_resumes_to_the_same_weights(base: Path, data: Path, tmp_path: Path) -> None:
-    out = tmp_path / "killed"
-    out.mkdir()
-
-    def stop_half_way(fraction: float) -> None:
-        if fraction > 0.6:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        pretrain(base_spec(30_000), out, data, None, stop_half_way)
-    record = pretrain(base_spec(30_000), out, data, None, lambda _: None)
-    assert record["resumed_at_step"] > 0
-    for mine, theirs in zip(weights(out), weights(base), strict=True):
-        assert torch.equal(mine, theirs)
-    assert not list(out.glob("state*"))
-
-
-def test_a_larger_size_continues_the_smaller_ones_trunk(base: Path, data: Path, tmp_path: Path) -> None:
-    alone = pretrained(base_spec(50_000), data, tmp_path / "alone")
-    continued = pretrained(base_spec(50_000), data, tmp_path / "continued", previous=base)
-    assert json.loads((continued / "record.json").read_text())["resumed_at_step"] > 0
-    for mine, theirs in zip(weights(continued), weights(alone), strict=True):
-        assert torch.equal(mine, theirs)
+    out = tmp_path_factory.mktemp("base")
+    spec = BaseSpec(name="tiny", shape=SHAPE, data="d", pretrain_tokens=30_000, recipe=RECIPE, seed=0)
+    (out / "record.json").write_text(json.dumps(pretrain(spec, out, data, None, lambda _: None)))
+    return out
 
 
 def run_spec(method: str, rate: float | str, examples: int = 200, **seeds: int) -> RunSpec:
@@ -217,6 +174,52 @@ def test_the_optimiser_equals_torchs_adamw() -> None:
         theirs(x).square().mean().backward()
         reference.step()
     assert torch.allclose(mine.weight, theirs.weight, atol=1e-6)
+
+
+@pytest.mark.parametrize("relative", [True, False])
+def test_adafactor_takes_the_steps_of_its_paper(relative: bool) -> None:
+    """Shazeer and Stern 2018, algorithm 4, written out: factored moments, clipping at 1, relative steps or not."""
+    torch.manual_seed(0)
+    weight = torch.nn.Parameter(torch.randn(4, 3) * 0.3)
+    expected = weight.detach().clone().double()
+    optimiser = Optimiser({"w": weight}, weight_decay=0.0, clip=1e9, kind="adafactor", relative=relative)
+    rows, columns = torch.zeros(4).double(), torch.zeros(3).double()
+    for step in range(1, 6):
+        weight.grad = torch.randn(4, 3)
+        square = weight.grad.double() ** 2 + 1e-30
+        decay = 1 - step**-0.8
+        rows, columns = (decay * old + (1 - decay) * square.mean(axis) for old, axis in ((rows, 1), (columns, 0)))
+        update = weight.grad.double() / torch.outer(rows / rows.mean(), columns).sqrt()
+        update /= max(1.0, float(update.square().mean().sqrt()))
+        scale = max(1e-3, float(expected.square().mean().sqrt())) if relative else 1.0
+        optimiser.step(0.1)
+        expected -= 0.1 * scale * update
+    assert torch.allclose(weight.double(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["adamw", "adafactor"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_restored_optimiser_goes_on_bit_equal(kind: str, dtype: torch.dtype) -> None:
+    def made() -> tuple[torch.nn.Linear, Optimiser]:
+        torch.manual_seed(0)
+        layer = torch.nn.Linear(5, 4, dtype=dtype)
+        return layer, Optimiser(dict(layer.named_parameters()), weight_decay=0.1, clip=1.0, kind=kind)
+
+    def go(layer: torch.nn.Linear, optimiser: Optimiser, steps: range) -> None:
+        for step in steps:
+            x = torch.randn(8, 5, generator=torch.Generator().manual_seed(step)).to(dtype)
+            layer(x).square().mean().backward()
+            optimiser.step(0.01)
+
+    straight, broken, fresh = made(), made(), made()
+    go(*straight, range(6))
+    go(*broken, range(3))
+    fresh[1].restore(broken[1].state())
+    go(*fresh, range(3, 6))
+    ours, theirs = fresh[1].state(), straight[1].state()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    assert torch.equal(fresh[0].weight, straight[0].weight)
 
 
 def test_cosine_warms_up_and_ends_at_a_tenth() -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from finescale.core import Shape
-from finescale.lab.ladder import count
+from finescale.lab.ladder import count, matrices
 
 if TYPE_CHECKING:
     import torch
@@ -39,6 +39,8 @@ class Method:
         default_rates: learning rates searched on the smallest base when a study names none. The grids differ by
             method on purpose: a rate shared across methods would compare a tuned method with an untuned one.
         width_exponent: a rate found at width w0 is used at width w as ``rate · (w0 / w) ** width_exponent``.
+        size_exponent: from the options; a rate found at PET size k0 is used at k as
+            ``rate · (k0 / k) ** size_exponent(options)``.
         count: trainable parameters in closed form, from shape and PET size.
         attach: makes a model trainable by this method; arguments are model, PET size, options and seed.
         source: where the method comes from.
@@ -50,6 +52,7 @@ class Method:
     options: dict[str, float | bool | str]
     default_rates: tuple[float, ...]
     width_exponent: float
+    size_exponent: Callable[[Options], float]
     count: Callable[[Shape, int], int]
     attach: Callable[[Any, int, Options, int], Attached]
     source: str
@@ -59,9 +62,42 @@ class Method:
         """Trainable parameters on a base of this shape."""
         return self.count(shape, pet_size or 0)
 
-    def rate_at(self, rate: float, found_at: Shape, used_at: Shape) -> float:
-        """Carry a searched rate from the base it was found on to another one of the ladder."""
-        return rate * float((found_at.width / used_at.width) ** self.width_exponent)
+    def rate_at(
+        self,
+        rate: float,
+        found_at: Shape,
+        used_at: Shape,
+        found_size: int | None = None,
+        used_size: int | None = None,
+        options: Options | None = None,
+        optimiser: Literal["adamw", "adafactor"] = "adamw",
+    ) -> float:
+        """Carry a searched rate from the base and PET size it was found at to others; the identity at the same place.
+
+        ``rate · (found width / used width) ** width_exponent · (found size / used size) ** size_exponent``. The width
+        has no part under Adafactor where every weight is trained, since its steps are then in units of the weights' own
+        size: one rate for all bases, as in Zhang et al. 2024 (section 3). What a method adds is trained in absolute
+        steps under either optimiser, so that the rule is the same.
+
+        Args:
+            rate: the rate found.
+            found_at: shape of the base it was found on.
+            used_at: shape of the base it is for.
+            found_size: PET size it was found at; None where the method has none.
+            used_size: PET size it is for.
+            options: the method's options; by default its own.
+            optimiser: what trains both runs.
+        """
+        relative = optimiser == "adafactor" and self.size_word is None
+        carried = rate * float((found_at.width / used_at.width) ** (0.0 if relative else self.width_exponent))
+        if found_size is None or used_size is None:
+            return carried
+        return carried * float((found_size / used_size) ** self.size_exponent({**self.options, **(options or {})}))
+
+
+def _one_rate(options: Options) -> float:
+    """Size exponent of a method whose rate is the same at every PET size."""
+    return 0.0
 
 
 def _count_full(shape: Shape, pet_size: int) -> int:
@@ -74,9 +110,20 @@ def _attach_full(model: Any, pet_size: int, options: Options, seed: int) -> Atta
 
 
 def _count_lora(shape: Shape, rank: int) -> int:
-    attention = 4 * 2 * shape.width
-    feed_forward = 3 * (shape.width + shape.ff)
-    return shape.layers * rank * (attention + feed_forward)
+    return shape.layers * rank * sum(read + write for read, write in matrices(shape))
+
+
+def _lora_size_exponent(options: Options) -> float:
+    """How the rate must fall with rank: not at all with a scale of alpha / r, as 1/√r with rsLoRA's alpha / √r.
+
+    AdamW moves every entry of B by about the rate, whatever the size of the gradient and so of the scale s. An output
+    of B·A·x is a sum over r such entries, each moved the way that lowers the loss, so that one step moves the layer's
+    output by about s · r · rate: by alpha · rate with alpha / r, the same at every rank (Schulman et al. 2025, "LoRA
+    without regret", find the best rate nearly independent of rank), and by alpha · √r · rate with rsLoRA. Kalajdzievski
+    2023 (arXiv 2312.03732) derives alpha / √r for gradient descent, whose step also shrinks with s; an optimiser that
+    normalises its step takes that factor away. ``benchmarks/rank_rates.py`` measures how the rule does.
+    """
+    return 0.5 if options["rslora"] else 0.0
 
 
 def _attach_lora(model: Any, rank: int, options: Options, seed: int) -> Attached:
@@ -124,6 +171,7 @@ FULL = Method(
     options={},
     default_rates=(5e-4, 1.5e-3, 5e-3),
     width_exponent=1.0,
+    size_exponent=_one_rate,
     count=_count_full,
     attach=_attach_full,
     source="Zhang et al. 2024 (arXiv 2402.17193), section 3: full-model tuning",
@@ -136,6 +184,7 @@ LORA = Method(
     options={"alpha": 32.0, "rslora": False},
     default_rates=(1e-3, 3e-3, 1e-2),
     width_exponent=0.5,
+    size_exponent=_lora_size_exponent,
     count=_count_lora,
     attach=_attach_lora,
     source="Hu et al. 2022 (arXiv 2106.09685); rank-stabilised scaling: Kalajdzievski 2023 (arXiv 2312.03732)",
@@ -148,8 +197,9 @@ PROMPT = Method(
     options={},
     default_rates=(1e-2, 3e-2, 1e-1),
     width_exponent=0.0,
+    size_exponent=_one_rate,
     count=_count_prompt,
     attach=_attach_prompt,
-    source="Lester et al. 2021 (arXiv 2104.08691)",
+    source="Lester et al. 2021 (arXiv 2104.08691); one rate for lengths 1 to 150, their section 3",
     summary="a soft prompt before every example, initialised from sampled vocabulary vectors",
 )

@@ -1,7 +1,7 @@
 """One model path: transformers' own causal LM classes, loaded from a folder, run over packed rows.
 
-A rung of the ladder is ``LlamaForCausalLM`` from a config; a public checkpoint is whatever its folder says. Either way
-the code below is what trains and scores it.
+A rung of the ladder is ``LlamaForCausalLM`` from a config, or ``ArceeForCausalLM``, which is the same with a two-matrix
+feed-forward layer; a public checkpoint is whatever its folder says. Either way the code below trains and scores it.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import ArceeConfig, ArceeForCausalLM, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from finescale.core import Shape
-from finescale.lab import fastpath
+from finescale.errors import InputError
+from finescale.lab import fastpath, ladder
 from finescale.lab.packing import Packed
 from finescale.lab.tokenizer import BOS, EOS, PAD
 
@@ -22,15 +23,25 @@ CausalLM = Any
 
 
 def build(shape: Shape, seed: int) -> CausalLM:
-    """A freshly initialised rung, in fp32; weights follow ``seed`` alone."""
+    """A freshly initialised rung, in fp32; weights follow ``seed`` alone.
+
+    The feed-forward layer is SwiGLU where it is gated, else squared ReLU (So et al. 2021, arXiv 2109.08668).
+
+    Raises:
+        InputError: the shape is one that no model can have.
+    """
+    if found := ladder.faults(shape, "shape"):
+        raise InputError(*found)
     fastpath.install()
-    config = LlamaConfig(
+    configured, made = (LlamaConfig, LlamaForCausalLM) if shape.gated else (ArceeConfig, ArceeForCausalLM)
+    config = configured(
         vocab_size=shape.vocab,
         hidden_size=shape.width,
         intermediate_size=shape.ff,
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
-        num_key_value_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads or shape.heads,
+        head_dim=shape.width // shape.heads,
         max_position_embeddings=shape.context,
         tie_word_embeddings=True,
         bos_token_id=BOS,
@@ -38,7 +49,7 @@ def build(shape: Shape, seed: int) -> CausalLM:
         pad_token_id=PAD,
         attn_implementation=fastpath.ATTENTION,
     )
-    net = LlamaForCausalLM(config)
+    net = made(config)
     _initialise(net, torch.Generator().manual_seed(seed))
     return net
 
@@ -77,6 +88,7 @@ def save(model: CausalLM, folder: Path) -> None:
 def shape_of(model: CausalLM) -> Shape:
     """Shape of a loaded Llama-like model, for counting."""
     config = model.config
+    shared = config.num_key_value_heads != config.num_attention_heads
     return Shape(
         layers=config.num_hidden_layers,
         width=config.hidden_size,
@@ -84,6 +96,8 @@ def shape_of(model: CausalLM) -> Shape:
         ff=config.intermediate_size,
         vocab=config.vocab_size,
         context=config.max_position_embeddings,
+        kv_heads=config.num_key_value_heads if shared else None,
+        gated=any(name.endswith("gate_proj") for name, _ in model.named_modules()),
     )
 
 

@@ -1,72 +1,107 @@
-"""From text to tokens: the tokenizer, the pretraining stream, and every task's train, dev and test examples.
+"""From text to tokens: the tokenizer, the pretraining stream, every task's examples and every probe's.
 
 The stream alternates documents of the languages so that each has the same share of tokens, and ends where the first
 language runs out or at the size a study asks for; a larger pretraining size reads it again, and its record says how
 often (epochs).
+
+A prepared folder holds, for each task and probe NAME, ``NAME.safetensors`` (by split: token ids, lengths of prompts and
+targets in turn, UTF-8 bytes of targets, strata) and ``NAME-text.parquet`` (prompt, reference and language of dev and
+test rows, in the same order). A probe has the one split ``test``.
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
-from finescale import registry
-from finescale.core import DataSpec, TaskSpec
-from finescale.errors import Fault, InputError
-from finescale.lab import corpora, tokenizer
+from finescale.core import DataSpec, ProbeSpec, TaskSpec
+from finescale.errors import Fault, Faults, InputError
+from finescale.lab import corpora, probes, tokenizer
+from finescale.lab.duplicates import overlaps
 from finescale.lab.packing import Example
-from finescale.lab.tasks import render
+from finescale.lab.pools import SPLITS, Pool, pool
+from finescale.lab.subset import in_proportion
+from finescale.lab.tasks import Rendered
 
 Tell = Callable[[float], None]
-Rendered = tuple[str, str]
-SPLITS = ("train", "dev", "test")
 VALID_SHARE = 0.02
 TOKENIZER_CHARACTERS = 1_500_000
 """Characters of each language the vocabulary is learned from."""
+BATCH = 4096
+MANY = 0.2
+"""Share of a split that is left out as too long from which on a finding says so."""
 
 
-def prepare(spec: DataSpec, out: Path, files: dict[str, Path], tell: Tell) -> dict[str, Any]:
-    """Write tokenizer, stream and tasks into ``out``; returns their sizes.
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A rendered example with its tokens, the target's UTF-8 bytes and its language's place among the task's."""
+
+    text: Rendered
+    prompt: NDArray[np.uint16]
+    target: NDArray[np.uint16]
+    bytes: int
+    stratum: int = 0
+
+
+def prepare(spec: DataSpec, out: Path, files: Mapping[str, Path], tell: Tell) -> dict[str, Any]:
+    """Write tokenizer, stream, tasks and probes into ``out``; returns their sizes and what was found out about them.
 
     Args:
         spec: what to prepare.
         out: folder to write into.
-        files: local JSONL by task name, with ``NAME:dev`` and ``NAME:test`` where a study brings its own splits.
+        files: local JSONL by task name, with ``NAME:dev`` and ``NAME:test`` where a study brings its own splits; for a
+            hub task (and for ``flores``) its mirror.
         tell: is told the fraction done.
 
     Raises:
-        InputError: a row lacks a field, or a split of a task ends up empty.
+        InputError: a row lacks a field, a split of a task or a probe ends up empty, or a data set cannot be had.
     """
+    _check_probes(spec)
     corpus = corpora.find(spec.corpus_digest)
     texts = {language: [d.text for d in corpus.documents(language)] for language in spec.languages}
     sample = itertools.chain.from_iterable(_first(texts[language], TOKENIZER_CHARACTERS) for language in spec.languages)
     words = tokenizer.train(sample, spec.vocab)
     words.save(str(out / "tokenizer.json"))
     tell(0.3)
-    stream = _stream([_encoded(texts[language], words) for language in spec.languages], spec.stream_tokens)
+    stream, owner = _stream([_encoded(texts[language], words) for language in spec.languages], spec.stream_tokens)
     held = int(len(stream) * VALID_SHARE)
     save_file({"train": stream[held:], "valid": stream[:held]}, out / "stream.safetensors")
-    tell(0.7)
-    counts = {}
+    tell(0.6)
+    findings: list[str] = []
+    tasks, tests = {}, {}
     for task in spec.tasks:
-        rendered = _from_files(task, files) if task.source == "jsonl" else _from_corpus(task, corpus)
-        counts[task.name] = _tokenise(task, rendered, words, out / f"{task.name}.safetensors")
+        sets, facts = _task(task, pool(task, corpus, files), words, findings)
+        _write(out, task.name, sets)
+        tasks[task.name], tests[task.name] = facts, sets["test"]
+    tell(0.8)
+    _report_overlap(tasks, tests, itertools.chain.from_iterable(texts.values()), findings)
+    tell(0.9)
+    valid = {language: stream[:held][owner[:held] == place] for place, language in enumerate(spec.languages)}
+    probed = {}
+    for probe in spec.probes:
+        rows = _probe(probe, spec, corpus, files, words, tests, valid)
+        kept = _kept(rows, (spec.context, spec.context), probe.examples, together=spec.context)
+        probed[probe.name] = {"test": _counts(f"probe {probe.name!r}", "test", rows, kept, probe.examples, findings)}
+        _write(out, probe.name, {"test": kept[1]})
     tell(1.0)
     return {
         "vocab": words.get_vocab_size(),
         "stream_tokens": len(stream) - held,
         "valid_tokens": held,
         "characters": {language: sum(map(len, texts[language])) for language in spec.languages},
-        "tasks": counts,
+        "tasks": tasks,
+        "probes": probed,
+        "findings": findings,
     }
 
 
@@ -75,13 +110,26 @@ def load_stream(folder: Path) -> dict[str, NDArray[np.uint16]]:
     return dict(load_file(folder / "stream.safetensors"))
 
 
-def load_split(folder: Path, task: str, split: str) -> list[Example]:
-    """Tokenised examples of one split, in the corpus's shuffled order."""
-    arrays = load_file(folder / f"{task}.safetensors")
+def load_split(folder: Path, name: str, split: str) -> list[Example]:
+    """Tokenised examples of one split of a task or probe, in their prepared order."""
+    arrays = load_file(_file(folder, name, ".safetensors"))
     ids, lengths, sizes = (arrays[f"{split}/{part}"] for part in ("ids", "lengths", "bytes"))
+    strata = arrays.get(f"{split}/stratum", np.zeros(len(sizes), np.int16))
     cuts = np.concatenate([[0], np.cumsum(lengths)]).astype(int)
     pieces = [ids[a:b].astype(np.int64) for a, b in itertools.pairwise(cuts)]
-    return [Example(p, t, int(n)) for p, t, n in zip(pieces[::2], pieces[1::2], sizes, strict=True)]
+    rows = zip(pieces[::2], pieces[1::2], sizes, strata, strict=True)
+    return [Example(p, t, int(n), int(s)) for p, t, n, s in rows]
+
+
+def load_text(folder: Path, name: str, split: str) -> pd.DataFrame:
+    """``prompt``, ``reference`` and ``language`` of a dev or test split, row by row as in ``load_split``."""
+    frame = pd.read_parquet(_file(folder, name, "-text.parquet"))
+    return frame[frame["split"] == split].drop(columns="split").reset_index(drop=True)
+
+
+def _file(folder: Path, name: str, ending: str) -> Path:
+    """A file of a task or probe; no task's name has an ``@``, so that ``text:en`` becomes nobody else's file."""
+    return folder / f"{name.replace(':', '@')}{ending}"
 
 
 def _first(texts: Iterable[str], characters: int) -> Iterator[str]:
@@ -98,9 +146,14 @@ def _encoded(texts: list[str], words: Tokenizer) -> Iterator[list[int]]:
         yield from (encoding.ids for encoding in words.encode_batch(texts[start : start + 256]))
 
 
-def _stream(languages: list[Iterator[list[int]]], most: int) -> NDArray[np.uint16]:
-    """Documents of all languages in one stream, always the next of the language that has the fewest tokens so far."""
+def _stream(languages: list[Iterator[list[int]]], most: int) -> tuple[NDArray[np.uint16], NDArray[np.int16]]:
+    """Documents of all languages in one stream, always the next of the language that has the fewest tokens so far.
+
+    Returns:
+        The tokens, and the place of each token's language.
+    """
     pieces: list[NDArray[np.uint16]] = []
+    owners: list[int] = []
     have = [0] * len(languages)
     while sum(have) < most:
         language = have.index(min(have))
@@ -108,84 +161,150 @@ def _stream(languages: list[Iterator[list[int]]], most: int) -> NDArray[np.uint1
         if document is None:
             break
         pieces.append(np.array([*document, tokenizer.EOS], np.uint16))
+        owners.append(language)
         have[language] += len(pieces[-1])
-    return np.concatenate(pieces)[:most]
+    owner = np.repeat(np.array(owners, np.int16), [len(piece) for piece in pieces])
+    return np.concatenate(pieces)[:most], owner[:most]
 
 
-def _from_corpus(task: TaskSpec, corpus: corpora.Corpus) -> dict[str, list[Rendered]]:
-    built_in = registry.get("task", task.name)
-    limits = {"train": None, "dev": task.dev_examples * 2, "test": task.test_examples * 2}
-    return {
-        split: [
-            render(task.template, task.target, fields, f"{task.name} {split} example {number}")
-            for number, fields in enumerate(itertools.islice(built_in.fields(corpus, split), limits[split]), 1)
-        ]
-        for split in SPLITS
-    }
-
-
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Rows of a JSONL file of objects; every line that is not one is listed in the error."""
-    rows, faults = [], []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            faults.append(Fault(f"{path.name} line {number}", f"is not JSON: {error.msg}"))
-            continue
-        if isinstance(row, dict):
-            rows.append(row)
-        else:
-            faults.append(Fault(f"{path.name} line {number}", "is not an object"))
-    if faults:
-        raise InputError(*faults[:20])
-    return rows
-
-
-def _from_files(task: TaskSpec, files: dict[str, Path]) -> dict[str, list[Rendered]]:
-    """Splits of the user's own data: given files, or cut by the hash of the prompt; equal prompts stay together."""
-    splits: dict[str, list[Rendered]] = {}
+def _task(
+    task: TaskSpec, found: Pool, words: Tokenizer, findings: list[str]
+) -> tuple[dict[str, list[Encoded]], dict[str, Any]]:
+    """A task's splits as they are kept, and the facts about them."""
+    where = f"task {task.name!r}"
+    sets: dict[str, list[Encoded]] = {}
+    facts: dict[str, Any] = {}
     for split in SPLITS:
-        path = files.get(task.name if split == "train" else f"{task.name}:{split}")
-        if path:
-            rows = read_jsonl(path)
-            splits[split] = [
-                render(task.template, task.target, r, f"{path.name} row {n}") for n, r in enumerate(rows, 1)
-            ]
-    by_hash = sorted(dict(splits["train"]).items(), key=lambda pair: hashlib.sha256(pair[0].encode()).digest())
-    for split, wanted in (("dev", task.dev_examples), ("test", task.test_examples)):
-        if split not in splits:
-            splits[split], by_hash = by_hash[:wanted], by_hash[wanted:]
-    seen = {text for split in ("dev", "test") for pair in splits[split] for text in pair}
-    splits["train"] = [pair for pair in by_hash if not seen.intersection(pair)]
-    return splits
+        rows = list(encode(found.splits[split], task.languages, words))
+        wanted = {"dev": task.dev_examples, "test": task.test_examples}.get(split)
+        kept = _kept(rows, (task.max_source_tokens, task.max_target_tokens), wanted)
+        facts[split] = _counts(where, split, rows, kept, wanted, findings)
+        sets[split] = kept[1]
+    removed = found.facts.get("duplicates", {})
+    if gone := sum(count for key, count in removed.items() if key != "within train"):
+        findings.append(f"{where}: {gone} rows that repeat a held-out example were left out")
+    if found.facts.get("empty"):
+        findings.append(f"{where}: {found.facts['empty']} rows with an empty field were left out")
+    mix = Counter(one.text.language for one in sets["train"])
+    return sets, facts | found.facts | {"languages": dict(sorted(mix.items()))}
 
 
-def _tokenise(task: TaskSpec, splits: dict[str, list[Rendered]], words: Tokenizer, path: Path) -> dict[str, Any]:
-    """Tokenise, drop what is too long, keep what the task asks for; returns kept and dropped counts by split.
+def encode(rows: Sequence[Rendered], languages: Sequence[str], words: Tokenizer) -> Iterator[Encoded]:
+    """Tokens of rendered examples.
 
-    A target is encoded with a leading space and closed by the end-of-text token, which counts as a target token.
+    A prompt begins with the begin-of-text token. A target is encoded with a leading space and closed by the end-of-text
+    token, which counts as a target token.
     """
-    arrays: dict[str, NDArray[Any]] = {}
-    counts: dict[str, Any] = {}
-    for split, rendered in splits.items():
-        prompts = [[tokenizer.BOS, *e.ids] for e in words.encode_batch([p for p, _ in rendered])]
-        targets = [[*e.ids, tokenizer.EOS] for e in words.encode_batch([" " + t for _, t in rendered])]
-        limits = (task.max_source_tokens, task.max_target_tokens)
-        fits = [i for i in range(len(rendered)) if len(prompts[i]) <= limits[0] and len(targets[i]) <= limits[1]]
-        keep = fits[: {"dev": task.dev_examples, "test": task.test_examples}.get(split)]
-        if not keep:
-            raise InputError(
-                Fault(
-                    f"task {task.name!r}", f"its {split} split is empty", f"{len(rendered)} rows were read; none fits"
-                )
+    for start in range(0, len(rows), BATCH):
+        batch = rows[start : start + BATCH]
+        prompts = words.encode_batch([row.prompt for row in batch])
+        targets = words.encode_batch([" " + row.target for row in batch])
+        for row, prompt, target in zip(batch, prompts, targets, strict=True):
+            yield Encoded(
+                row,
+                np.array([tokenizer.BOS, *prompt.ids], np.uint16),
+                np.array([*target.ids, tokenizer.EOS], np.uint16),
+                len(row.target.encode()),
+                languages.index(row.language) if row.language in languages else 0,
             )
-        flat = [piece for i in keep for piece in (prompts[i], targets[i])]
-        arrays[f"{split}/ids"] = np.array(list(itertools.chain.from_iterable(flat)), np.uint16)
+
+
+def _kept(
+    rows: Sequence[Encoded], limits: tuple[int, int], wanted: int | None, together: int | None = None
+) -> tuple[int, list[Encoded]]:
+    """How many rows are short enough, and of them as many as are wanted, the mix of languages kept."""
+    fits = [
+        row
+        for row in rows
+        if len(row.prompt) <= limits[0]
+        and len(row.target) <= limits[1]
+        and (together is None or len(row.prompt) + len(row.target) <= together)
+    ]
+    if wanted is None:
+        return len(fits), fits
+    return len(fits), [fits[i] for i in in_proportion([row.stratum for row in fits], wanted)]
+
+
+def _counts(
+    where: str,
+    split: str,
+    rows: Sequence[Encoded],
+    kept: tuple[int, list[Encoded]],
+    wanted: int | None,
+    findings: list[str],
+) -> dict[str, int]:
+    """Rows read, left out and kept; few kept are a finding, none at all a fault."""
+    long = len(rows) - kept[0]
+    if not kept[1]:
+        what = f"{len(rows)} rows were read; {long} of them are too long"
+        raise InputError(Fault(where, f"its {split} split is empty", what))
+    if long > MANY * len(rows):
+        findings.append(f"{where}: {long} of {len(rows)} {split} rows are too long and were left out")
+    if wanted is not None and len(kept[1]) < wanted:
+        findings.append(f"{where}: its {split} split has {len(kept[1])} examples, {wanted} were asked for")
+    return {"read": len(rows), "too_long": long, "kept": len(kept[1])}
+
+
+def _write(out: Path, name: str, sets: Mapping[str, list[Encoded]]) -> None:
+    """The files of a task or probe."""
+    arrays: dict[str, NDArray[Any]] = {}
+    frames = []
+    for split, rows in sets.items():
+        flat = [piece for row in rows for piece in (row.prompt, row.target)]
+        arrays[f"{split}/ids"] = np.concatenate(flat)
         arrays[f"{split}/lengths"] = np.array([len(piece) for piece in flat], np.int32)
-        arrays[f"{split}/bytes"] = np.array([len(rendered[i][1].encode()) for i in keep], np.int32)
-        counts[split] = {"read": len(rendered), "too_long": len(rendered) - len(fits), "kept": len(keep)}
-    save_file(arrays, path)
-    return counts
+        arrays[f"{split}/bytes"] = np.array([row.bytes for row in rows], np.int32)
+        arrays[f"{split}/stratum"] = np.array([row.stratum for row in rows], np.int16)
+        if split != "train":
+            told = [(split, row.text.prompt, row.text.target, row.text.language) for row in rows]
+            frames.append(pd.DataFrame(told, columns=["split", "prompt", "reference", "language"]))
+    save_file(arrays, _file(out, name, ".safetensors"))
+    pd.concat(frames, ignore_index=True).to_parquet(_file(out, name, "-text.parquet"))
+
+
+def _report_overlap(
+    tasks: dict[str, Any], tests: Mapping[str, list[Encoded]], texts: Iterable[str], findings: list[str]
+) -> None:
+    """Note how many test targets share a passage with the pretraining text."""
+    for name, shared in overlaps({n: [row.text.target for row in rows] for n, rows in tests.items()}, texts).items():
+        tasks[name]["overlap"] = {"test_targets_in_pretraining_text": shared, "of": len(tests[name])}
+        if shared:
+            findings.append(f"task {name!r}: {shared} of {len(tests[name])} test targets stand in the pretraining text")
+
+
+def _check_probes(spec: DataSpec) -> None:
+    names, faults = {task.name for task in spec.tasks}, Faults()
+    for probe in spec.probes:
+        where = f"probe {probe.name!r}"
+        if probe.name in names:
+            faults.add(where, "has the name of a task", "rename the task")
+        if probe.kind == "task" and probe.task not in names:
+            faults.add(where, f"is of a task this study does not have: {probe.task!r}", f"name one of {sorted(names)}")
+        if probe.kind == "text" and probe.tgt not in spec.languages:
+            fix = f"one of {', '.join(spec.languages)}"
+            faults.add(where, f"there is no pretraining text in {probe.tgt!r}", fix)
+    faults.raise_if_any()
+
+
+def _probe(
+    probe: ProbeSpec,
+    spec: DataSpec,
+    corpus: corpora.Corpus,
+    files: Mapping[str, Path],
+    words: Tokenizer,
+    tests: Mapping[str, list[Encoded]],
+    valid: Mapping[str, NDArray[np.uint16]],
+) -> list[Encoded]:
+    """All rows a probe could have, before those too long for the context are left out."""
+    if probe.kind == "task":
+        return tests[probe.task or ""]
+    if probe.kind == "translation":
+        return list(encode(probes.translation(probe, corpus, files.get(probes.FLORES)), (), words))
+    rows = probes.text_rows(valid[probe.tgt or ""], spec.context, probe.examples)
+    prompt = np.array([tokenizer.BOS], np.uint16)
+    return [
+        Encoded(
+            Rendered("", words.decode(row.tolist()), probe.tgt or ""), prompt, row, tokenizer.byte_count(row, words)
+        )
+        for row in rows
+    ]

@@ -26,6 +26,11 @@ def train(texts: Iterable[str], vocab: int) -> Tokenizer:
     return tokenizer
 
 
+def byte_count(ids: Iterable[int], tokenizer: Tokenizer) -> int:
+    """UTF-8 bytes that tokens stand for: a letter of the byte alphabet each, and none for the special tokens."""
+    return sum(len(tokenizer.id_to_token(int(i)) or "") for i in ids if int(i) >= len(SPECIAL))
+
+
 def load(folder: Path) -> Tokenizer:
     """Open the tokenizer of a prepared data folder."""
     return Tokenizer.from_file(str(folder / "tokenizer.json"))

@@ -1,14 +1,22 @@
-"""The only training loop: AdamW on fp32 masters, a rate per step, clipping, a word to the caller after each step."""
+"""The only training loop: an optimiser on fp32 masters, a rate per step, clipping, a word to the caller each step."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
+from transformers.optimization import Adafactor
 
 from finescale.errors import FinescaleError
+
+OptimiserName = Literal["adamw", "adafactor"]
+_MOMENTS = {
+    "adamw": ("step", "exp_avg", "exp_avg_sq"),
+    "adafactor": ("step", "exp_avg_sq_row", "exp_avg_sq_col", "exp_avg_sq"),
+}
 
 
 class Diverged(FinescaleError):
@@ -20,13 +28,21 @@ class Diverged(FinescaleError):
 
 
 class Optimiser:
-    """AdamW (Loshchilov and Hutter 2019) whose state and weights are fp32 whatever the model computes in.
+    """An optimiser whose state and weights are fp32 whatever the model computes in.
+
+    ``adamw`` is Loshchilov and Hutter 2019 (arXiv 1711.05101). ``adafactor`` is Shazeer and Stern 2018
+    (arXiv 1804.04235) in transformers' version: no first moment, updates clipped at an RMS of 1, and the rate is the
+    schedule's own, where torch's version silently caps it at 1/√step, below the paper's schedule from step 10,000 on.
 
     Args:
         parameters: what is trained, by name. Weight decay falls on matrices only.
-        betas: decay of the two moments.
         weight_decay: decoupled decay per unit of rate.
         clip: largest global gradient norm.
+        betas: decay of AdamW's two moments.
+        kind: which optimiser.
+        relative: Adafactor only: the rate is in units of each weight's own RMS, as in T5X, from which the paper's rates
+            come. Off for what a method adds: LoRA's B starts at zero and has no size of its own, and Lester et al. 2021
+            (arXiv 2104.08691, section 3) train prompts without it.
     """
 
     def __init__(
@@ -35,17 +51,25 @@ class Optimiser:
         weight_decay: float,
         clip: float,
         betas: tuple[float, float] = (0.9, 0.99),
+        kind: OptimiserName = "adamw",
+        relative: bool = True,
     ) -> None:
         self.parameters = parameters
         self.clip = clip
+        self.kept = _MOMENTS[kind]
         self.masters = {
             name: p if p.dtype == torch.float32 else torch.nn.Parameter(p.detach().float())
             for name, p in parameters.items()
         }
         matrices = [m for m in self.masters.values() if m.ndim > 1]
         others = [m for m in self.masters.values() if m.ndim <= 1]
-        groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-        self.adam = torch.optim.AdamW([g for g in groups if g["params"]], lr=0.0, betas=betas, fused=True)
+        split = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+        groups = [group for group in split if group["params"]]
+        self.inner: Any = (
+            torch.optim.AdamW(groups, lr=0.0, betas=betas, fused=True)
+            if kind == "adamw"
+            else Adafactor(groups, lr=0.0, scale_parameter=relative, relative_step=False)
+        )
 
     def step(self, rate: float) -> float:
         """One update at ``rate`` from the gradients present; returns the gradient norm before clipping."""
@@ -54,9 +78,9 @@ class Optimiser:
             if master is not parameter:
                 master.grad = None if parameter.grad is None else parameter.grad.float()
         norm = torch.nn.utils.clip_grad_norm_(list(self.masters.values()), self.clip)
-        for group in self.adam.param_groups:
+        for group in self.inner.param_groups:
             group["lr"] = rate
-        self.adam.step()
+        self.inner.step()
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.grad = self.masters[name].grad = None
@@ -64,23 +88,28 @@ class Optimiser:
                     parameter.copy_(self.masters[name])
         return float(norm)
 
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Copies of the masters by name, fp32."""
+        return {name: master.detach().clone() for name, master in self.masters.items()}
+
     def state(self) -> dict[str, torch.Tensor]:
-        """Masters and both moments as named fp32 tensors, to be stored and put back."""
-        tensors: dict[str, torch.Tensor] = {}
+        """Masters (``weight/NAME``) and moments (``MOMENT/NAME``) as tensors, to be stored and put back."""
+        tensors = {f"weight/{name}": weight for name, weight in self.weights().items()}
         for name, master in self.masters.items():
-            tensors[f"weight/{name}"] = master.detach().clone()
-            for key, value in self.adam.state[master].items():
-                tensors[f"{key}/{name}"] = value.detach().clone()
+            for key, value in self.inner.state[master].items():
+                if key in self.kept:
+                    tensors[f"{key}/{name}"] = torch.as_tensor(value).detach().clone()
         return tensors
 
     def restore(self, tensors: dict[str, torch.Tensor]) -> None:
-        """Put back what ``state`` gave."""
+        """Put back what ``state`` gave; the next step is then bit-equal to one that was never interrupted."""
         with torch.no_grad():
             for name, master in self.masters.items():
                 master.copy_(tensors[f"weight/{name}"])
                 self.parameters[name].copy_(master)
-                moments = {key: tensors[f"{key}/{name}"].clone() for key in ("step", "exp_avg", "exp_avg_sq")}
-                self.adam.state[master].update(moments)
+                found = {key: tensors[f"{key}/{name}"].clone() for key in self.kept if f"{key}/{name}" in tensors}
+                counted = {} if found["step"].is_floating_point() else {"step": int(found["step"])}
+                self.inner.state[master].update(found | counted)
 
 
 @dataclass(frozen=True)

@@ -104,11 +104,6 @@ class Cell:
     def y(self) -> Array:
         return np.concatenate([group.y for group in self.groups])
 
-    @property
-    def rows(self) -> list[slice]:
-        ends = np.cumsum([len(group.frame) for group in self.groups])
-        return [slice(int(end) - len(group.frame), int(end)) for end, group in zip(ends, self.groups, strict=True)]
-
     def joint_codes(self, name: str) -> Codes:
         """Codes of ``base`` or ``clusters`` over all groups; the same base in two groups has the same quirks."""
         frames = pd.concat([group.frame for group in self.groups])
@@ -118,20 +113,44 @@ class Cell:
     def problem(self) -> Problem:
         """The joint problem; with one group, the law itself."""
         shapes = self.law.shapes(self.groups[0].factors[:-1])
-        z = np.concatenate([group.z for group in self.groups])
         P = 1 + max((int(at.max()) for at in self.shape_at if len(at)), default=-1)
         lower, upper = np.empty(P), np.empty(P)
         for at in self.shape_at:
             lower[at], upper[at] = [p.lower for p in shapes], [p.upper for p in shapes]
-        columns = self.law.columns if len(self.groups) == 1 else self._joint_columns
-        return Problem(columns, z, lower, upper, self.objective, self.prior)
+        known = (lower, upper, self.objective, self.prior)
+        if len(self.groups) == 1:
+            return Problem(self.law.columns, self.groups[0].z, *known, slopes=self.law.slopes)
+        z = np.concatenate([self._marked(index, group.z) for index, group in enumerate(self.groups)])
+        slopes = None if self.law.slopes is None else self._joint_slopes
+        return Problem(self._joint_columns, z, *known, slopes=slopes, centre=self._centre())
+
+    def _marked(self, index: int, z: Array) -> Array:
+        """Log-factors with the number of their group in front, so that any rows of a joint problem can be asked for."""
+        return np.column_stack([np.full(len(z), float(index)), z])
+
+    def _centre(self) -> Array:
+        """Where each joint coefficient's term is measured: the mean of the first group that has it."""
+        M = 1 + max(int(at.max()) for at in self.coef_at)
+        owner = [next(g for g, at in enumerate(self.coef_at) if m in at) for m in range(M)]
+        return np.concatenate([self._marked(g, self.groups[g].z.mean(axis=0)[None]) for g in owner])
 
     def _joint_columns(self, z: Array, theta: Array) -> Array:
         M = 1 + max(int(at.max()) for at in self.coef_at)
-        phi = np.zeros((len(theta), len(z), M))
-        for rows, shape_at, coef_at in zip(self.rows, self.shape_at, self.coef_at, strict=True):
-            phi[:, rows, coef_at] = self.law.columns(z[rows], theta[:, shape_at])
-        return phi
+        phi = np.zeros((len(theta), M, len(z)))
+        for index, (shape_at, coef_at) in enumerate(zip(self.shape_at, self.coef_at, strict=True)):
+            rows = np.flatnonzero(z[:, 0] == index)
+            own = self.law.columns(z[rows, 1:], theta[:, shape_at])
+            phi[:, coef_at[:, None], rows] = own.swapaxes(1, 2)
+        return phi.swapaxes(1, 2)
+
+    def _joint_slopes(self, z: Array, theta: Array, terms: Array) -> Array:
+        assert self.law.slopes is not None
+        moved = np.zeros((len(theta), theta.shape[1], len(z)))
+        for index, (shape_at, coef_at) in enumerate(zip(self.shape_at, self.coef_at, strict=True)):
+            rows = np.flatnonzero(z[:, 0] == index)
+            own = self.law.slopes(z[rows, 1:], theta[:, shape_at], terms[:, rows[:, None], coef_at])
+            moved[:, shape_at[:, None], rows] = own.swapaxes(1, 2)
+        return moved.swapaxes(1, 2)
 
 
 # ------------------------------------------------------------------------------------------------------------ point fit

@@ -53,6 +53,9 @@ class Law:
         coefficients: the linear parameters, in the order of the columns.
         factors: fewest and most factors besides ``examples``.
         last: if given, only this many largest levels of ``examples`` of a curve are fitted.
+        slopes: how a sum of terms ``t_j`` moves with the shapes if each term moves like its column;
+            ``(z_NK, theta_BP, terms_BNM) -> (B, N, P)``, ``sum_j t_j d(log phi_j)/d(theta)``. Left out, differences of
+            ``columns`` are taken, which is slower by a factor of P.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Law:
     coefficients: tuple[Parameter, ...]
     factors: tuple[int, int] = (0, 0)
     last: int | None = None
+    slopes: Callable[[Array, Array, Array], Array] | None = None
 
     def parameters(self, factors: tuple[str, ...]) -> tuple[Parameter, ...]:
         """All parameters, shapes first, for these factors (without ``examples``)."""
@@ -95,41 +99,88 @@ def _alphas(factors: tuple[str, ...]) -> tuple[Parameter, ...]:
 # -------------------------------------------------------------------------------------------------------- the functions
 
 
+def _beside(*columns: Array) -> Array:
+    """Columns (B, N) as (B, N, count), each of them contiguous in memory, which halves the time of a fit."""
+    return np.stack(columns, axis=1).swapaxes(1, 2)
+
+
 def _with_floor(*columns: Array) -> Array:
-    return np.stack([*columns, np.ones_like(columns[0])], axis=-1)
+    return _beside(*columns, np.ones_like(columns[0]))
 
 
 def _constant(z: Array, theta: Array) -> Array:
     return np.ones((len(theta), len(z), 1))
 
 
+def _constant_slopes(z: Array, theta: Array, terms: Array) -> Array:
+    return np.zeros((len(theta), len(z), 0))
+
+
 def _product(z: Array, theta: Array) -> Array:
     return _with_floor(np.exp(-theta @ z.T))
+
+
+def _product_slopes(z: Array, theta: Array, terms: Array) -> Array:
+    return _beside(*(-terms[..., 0] * z[:, k] for k in range(z.shape[1])))
 
 
 def _additive(z: Array, theta: Array) -> Array:
     return _with_floor(np.exp(-theta[:, :1] * z[:, 0]), np.exp(-theta[:, 1:] * z[:, 1]))
 
 
+def _additive_slopes(z: Array, theta: Array, terms: Array) -> Array:
+    return _beside(-terms[..., 0] * z[:, 0], -terms[..., 1] * z[:, 1])
+
+
 def _rectified(z: Array, theta: Array) -> Array:
-    beta, log_dl = theta[:, :1], theta[:, 1:]
-    return _with_floor(np.exp(-np.logaddexp(log_dl, beta * z[:, -1])))
+    return _with_floor(1 / (np.exp(theta[:, 1:]) + np.exp(theta[:, :1] * z[:, -1])))
+
+
+def _rectified_slopes(z: Array, theta: Array, terms: Array) -> Array:
+    bent = terms[..., 0] / (1 + np.exp(theta[:, 1:] - theta[:, :1] * z[:, -1]))
+    return _beside(-bent * z[:, -1], bent - terms[..., 0])
+
+
+def _knee(z: Array, theta: Array, onset: Array) -> tuple[Array, Array]:
+    """How far past its onset each run is, ``beta (log D - log D0)``, and ``log D - log D0`` itself."""
+    past = z[:, -1] - onset
+    return theta * past, past
 
 
 def _rectified_product(z: Array, theta: Array) -> Array:
-    alphas, beta, log_d0 = theta[:, :-2], theta[:, -2:-1], theta[:, -1:]
-    bend = np.logaddexp(0.0, beta * (z[:, -1] - log_d0))
-    return _with_floor(np.exp(-alphas @ z[:, :-1].T - bend))
+    bend, _ = _knee(z, theta[:, -2:-1], theta[:, -1:])
+    return _with_floor(np.exp(-theta[:, :-2] @ z[:, :-1].T) / (1 + np.exp(bend)))
+
+
+def _rectified_product_slopes(z: Array, theta: Array, terms: Array) -> Array:
+    bend, past = _knee(z, theta[:, -2:-1], theta[:, -1:])
+    bent = terms[..., 0] / (1 + np.exp(-bend))
+    alphas = (-terms[..., 0] * z[:, k] for k in range(z.shape[1] - 1))
+    return _beside(*alphas, -bent * past, bent * theta[:, -2:-1])
+
+
+def _moved(z: Array, theta: Array) -> Array:
+    return np.asarray(theta[:, 2:3] + theta[:, 3:4] * (z[:, 0] - np.log(1e6)))
 
 
 def _moving_knee(z: Array, theta: Array) -> Array:
-    log_d0 = theta[:, 2:3] + theta[:, 3:4] * (z[:, 0] - np.log(1e6))
-    bend = np.logaddexp(0.0, theta[:, 1:2] * (z[:, 1] - log_d0))
-    return _with_floor(np.exp(-theta[:, :1] * z[:, 0] - bend))
+    bend, _ = _knee(z, theta[:, 1:2], _moved(z, theta))
+    return _with_floor(np.exp(-theta[:, :1] * z[:, 0]) / (1 + np.exp(bend)))
+
+
+def _moving_knee_slopes(z: Array, theta: Array, terms: Array) -> Array:
+    bend, past = _knee(z, theta[:, 1:2], _moved(z, theta))
+    bent = terms[..., 0] / (1 + np.exp(-bend))
+    onset = bent * theta[:, 1:2]
+    return _beside(-terms[..., 0] * z[:, 0], -bent * past, onset, onset * (z[:, 0] - np.log(1e6)))
 
 
 def _line(z: Array, theta: Array) -> Array:
     return np.asarray(np.exp(-theta @ z[:, -1:].T)[..., None])
+
+
+def _line_slopes(z: Array, theta: Array, terms: Array) -> Array:
+    return np.asarray(-terms * z[:, -1:])
 
 
 # ------------------------------------------------------------------------------------------------------------- the laws
@@ -139,6 +190,7 @@ CONSTANT = Law(
     formula="L = E",
     source="the null law: nothing in the factors matters",
     columns=_constant,
+    slopes=_constant_slopes,
     shapes=lambda factors: (),
     coefficients=(_E,),
     factors=(0, 4),
@@ -149,6 +201,7 @@ POWER = Law(
     formula="L = A·D^-beta + E",
     source=f"{PAPER}, section 4 (single variable)",
     columns=_product,
+    slopes=_product_slopes,
     shapes=lambda factors: (_BETA,),
     coefficients=(_A, _E),
 )
@@ -158,6 +211,7 @@ MULTIPLICATIVE = Law(
     formula="L = A·X^-alpha·D^-beta + E",
     source=f"{PAPER}, Eq. 1",
     columns=_product,
+    slopes=_product_slopes,
     shapes=lambda factors: (*_alphas(factors), _BETA),
     coefficients=(_A, _E),
     factors=(1, 1),
@@ -168,6 +222,7 @@ PRODUCT = Law(
     formula="L = A·N^-alpha_m·P^-alpha_p·T^-alpha_t·D^-beta + E",
     source=f"{PAPER}, Eq. 1 taken over all factors at once, which the paper never fitted",
     columns=_product,
+    slopes=_product_slopes,
     shapes=lambda factors: (*_alphas(factors), _BETA),
     coefficients=(_A, _E),
     factors=(1, 3),
@@ -178,6 +233,7 @@ ADDITIVE = Law(
     formula="L = A·X^-alpha + B·D^-beta + E",
     source=f"{CHINCHILLA}; the form {PAPER} rejects",
     columns=_additive,
+    slopes=_additive_slopes,
     shapes=lambda factors: (*_alphas(factors), _BETA),
     coefficients=(
         Parameter("A", "height of the loss that the factor removes", "nats/token × factor units"),
@@ -192,6 +248,7 @@ RECTIFIED_LAW = Law(
     formula="L = B / (D_l + D^beta) + E",
     source=f"{RECTIFIED}, Eq. 4",
     columns=_rectified,
+    slopes=_rectified_slopes,
     shapes=lambda factors: (
         _BETA,
         Parameter(
@@ -206,6 +263,7 @@ RECTIFIED_MULTIPLICATIVE = Law(
     formula="L = A·X^-alpha / (1 + (D/D0)^beta) + E",
     source=f"{PAPER}, Eq. 1, with the flat start of {RECTIFIED}",
     columns=_rectified_product,
+    slopes=_rectified_product_slopes,
     shapes=lambda factors: (*_alphas(factors), _BETA, _D0),
     coefficients=(_A, _E),
     factors=(1, 3),
@@ -216,6 +274,7 @@ MOVING_KNEE = Law(
     formula="L = A·X^-alpha / (1 + (D/D0)^beta) + E, D0 = d·(X/10^6)^delta",
     source=f"{PAPER}, Eq. 1, with the flat start of {RECTIFIED} depending on the factor",
     columns=_moving_knee,
+    slopes=_moving_knee_slopes,
     shapes=lambda factors: (
         *_alphas(factors),
         _BETA,
@@ -231,6 +290,7 @@ LOGLOG_LINE = Law(
     formula="log L = log A - beta·log D through the last 3 sizes",
     source="the humble rival: a straight line in log–log",
     columns=_line,
+    slopes=_line_slopes,
     shapes=lambda factors: (Parameter("beta", "slope in log–log", "", -3.0, 3.0, "exponent"),),
     coefficients=(Parameter("A", "loss at one example on that line", "nats/token"),),
     last=3,

@@ -2,16 +2,17 @@
 
 For fixed shapes the relative residual ``1 - phi c / y`` is linear in the coefficients, so a grid of shapes times a
 batch of resamples reduces to a few matrix products (variable projection; Golub & Pereyra 2003). The best cell then
-goes to Levenberg–Marquardt on the Huber loss with the coefficients eliminated from each step by a Schur complement,
-so that factors need no centring.
+goes to damped Newton steps on the Huber loss. They are taken in the shapes and in the heights of the terms at the
+centre of the data, not in the coefficients, which are heights at one parameter and one example: there a step in an
+exponent and its coefficient follows a bent valley and is cut short again and again.
 
-Shape suffixes: B problems, G grid cells, N runs, P shapes, M coefficients.
+Shape suffixes: B problems, G grid cells, N runs, P shapes, M coefficients, Q = P + M.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import combinations
 from typing import Literal
 
@@ -21,11 +22,14 @@ import numpy.typing as npt
 from finescale.stats.laws import Array
 
 Columns = Callable[[Array, Array], Array]
+Slopes = Callable[[Array, Array, Array], Array]
 Mask = npt.NDArray[np.bool_]
+Codes = npt.NDArray[np.int_]
 _TINY = 1e-300
-_TAIL = 0.3
-# Problems times runs refined together: their Jacobians stay in the processor's cache.
+# Problems times runs worked on together: what is computed for them stays in the processor's cache.
 _CACHED = 12_000
+# A step is the last one if it promises less than this share of the objective.
+_ENOUGH = 1e-9
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,8 @@ class Prior:
 class Problem:
     """What is solved: ``columns`` of a law over log-factors ``z`` (N, K), within bounds of the shapes (P,).
 
-    ``offset`` is a constant added to the prediction (a frozen E).
+    ``offset`` is a constant added to the prediction (a frozen E). ``slopes`` are the law's, if it has any. ``centre``
+    (M, K) says where each coefficient's term is measured; by default at the mean of ``z``.
     """
 
     columns: Columns
@@ -61,10 +66,33 @@ class Problem:
     objective: Objective = Objective()
     prior: Prior | None = None
     offset: float = 0.0
+    slopes: Slopes | None = None
+    centre: Array | None = None
 
     def predict(self, phi: Array, coef: Array) -> Array:
         """Loss (B, N) from columns (B, N, M) and coefficients (B, M); never below 1e-300."""
-        return np.asarray(np.maximum(np.einsum("bnm,bm->bn", phi, coef) + self.offset, _TINY))
+        total = np.matmul(coef[:, None, :], phi.swapaxes(1, 2))[:, 0]
+        return np.asarray(np.maximum(total + self.offset if self.offset else total, _TINY))
+
+    def moves(self, z: Array, theta: Array, terms: Array) -> Array:
+        """How terms (B, N, M) at log-factors ``z`` (N, K) move with the shapes: (B, N, P)."""
+        if self.slopes is not None:
+            return self.slopes(z, theta, terms)
+        phi = self.columns(z, theta)
+        moved = np.empty((*phi.shape[:2], theta.shape[1]))
+        for p, step in enumerate(1e-7 * np.eye(theta.shape[1])):
+            ratio = self.columns(z, theta + step) / np.maximum(phi, _TINY)
+            moved[..., p] = np.sum(terms * np.where(phi > 0, ratio - 1, 0.0), axis=-1) / 1e-7
+        return moved
+
+    def heights(self, theta: Array, slopes: bool = False) -> tuple[Array, Array]:
+        """Columns at their centres (B, M) and, if asked for, how their logarithms move with the shapes (B, M, P)."""
+        assert self.centre is not None
+        M = len(self.centre)
+        level = np.einsum("bmm->bm", self.columns(self.centre, theta))
+        one = np.broadcast_to(np.eye(M), (len(theta), M, M))
+        moved = self.moves(self.centre, theta, one) if slopes else np.empty(0)
+        return np.maximum(level, _TINY), moved
 
 
 @dataclass
@@ -184,10 +212,28 @@ def _penalty(prior: Prior | None, theta: Array) -> Array:
 # --------------------------------------------------------------------------------------------------------------- refine
 
 
+@dataclass
+class _Local:
+    """What a step needs at a point: value (B,), descent (B, Q), curvature (B, Q, Q) of the core and of the tails.
+
+    The core are residuals within delta. Tails are linear there and have no curvature; theirs is the one reweighting
+    (delta/|r|) would give them, which makes any step safe and slow.
+    """
+
+    value: Array
+    descent: Array
+    core: Array
+    tail: Array
+
+    def put(self, rows: Codes, other: _Local, which: Mask) -> None:
+        for f in fields(_Local):
+            getattr(self, f.name)[rows] = getattr(other, f.name)[which]
+
+
 def refine(
     problem: Problem, y: Array, weights: Array, theta: Array, coef: Array, delta: float, iterations: int = 60
 ) -> Solution:
-    """Levenberg–Marquardt on the Huber loss from given starts, all problems at once.
+    """Damped Newton steps on the Huber loss from given starts, all problems at once.
 
     Args:
         y: losses (B, N).
@@ -196,86 +242,121 @@ def refine(
         coef: starting coefficients (B, M).
         delta: where Huber's loss turns linear.
     """
-    chunk = max(1, _CACHED // y.shape[1])
-    if len(y) > chunk:
-        parts = [slice(at, at + chunk) for at in range(0, len(y), chunk)]
-        each = [refine(problem, y[p], weights[p], theta[p], coef[p], delta, iterations) for p in parts]
-        return Solution(*(np.concatenate([getattr(one, f.name) for one in each]) for f in fields(Solution)))
+    if problem.centre is None:
+        problem = replace(problem, centre=np.tile(problem.z.mean(axis=0), (coef.shape[1], 1)))
+    target = np.log(y) if problem.objective.on == "log" else y
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _descend(problem, target, weights, theta, coef, delta, iterations)
+
+
+def _descend(
+    problem: Problem, target: Array, weights: Array, theta: Array, coef: Array, delta: float, iterations: int
+) -> Solution:
+    """The steps; a trial that leaves the numbers there are has an infinite value and is not taken."""
     theta, coef = np.clip(theta, problem.lower, problem.upper), coef.copy()
-    value = _value(problem, y, weights, theta, coef, delta)
-    gradient = np.zeros(len(y))
-    damping = np.full(len(y), 1e-3)
-    live = np.arange(len(y))
+    here = _local(problem, target, weights, theta, coef, delta)
+    B = len(theta)
+    gradient, damping, tails = np.zeros(B), np.full(B, 1e-6), np.full(B, 0.3)
+    live = np.arange(B)
     for _ in range(iterations):
+        new_theta, new_coef, promised, gradient[live] = _step(problem, here, live, theta, coef, damping, tails)
+        there = _local(problem, target[live], weights[live], new_theta, new_coef, delta)
+        gain = here.value[live] - there.value
+        better = gain > 0
+        won = live[better]
+        theta[won], coef[won] = new_theta[better], new_coef[better]
+        here.put(won, there, better)
+        kept, missed = gain > 0.5 * promised, gain < 0.25 * promised
+        tails[live] = np.clip(np.where(kept, tails[live] / 4, np.where(missed, tails[live] * 4, tails[live])), 1e-3, 1)
+        stuck = ~better & (tails[live] >= 1)
+        damping[live] = np.where(better, np.maximum(damping[live] / 5, 1e-12), damping[live])
+        damping[live] = np.where(stuck, np.maximum(damping[live], 1e-3) * 7, damping[live])
+        done = (promised <= _ENOUGH * here.value[live]) | (damping[live] > 1e7) | (here.value[live] < 1e-24)
+        live = live[~done]
         if not len(live):
             break
-        step = _step(problem, y[live], weights[live], theta[live], coef[live], delta, damping[live])
-        new_theta, new_coef, gradient[live] = step
-        trial = _value(problem, y[live], weights[live], new_theta, new_coef, delta)
-        better = trial < value[live]
-        gain = np.where(better, value[live] - trial, 0.0)
-        done = (better & (gain <= 1e-7 * value[live])) | (damping[live] > 1e7) | (value[live] < 1e-24)
-        won = live[better]
-        theta[won], coef[won], value[won] = new_theta[better], new_coef[better], trial[better]
-        damping[live] = np.where(better, np.maximum(damping[live] / 5, 1e-12), damping[live] * 7)
-        live = live[~done]
-    return Solution(theta, coef, value, gradient)
+    return Solution(theta, coef, here.value, gradient)
 
 
-def _value(problem: Problem, y: Array, weights: Array, theta: Array, coef: Array, delta: float) -> Array:
-    predicted = problem.predict(problem.columns(problem.z, theta), coef)
-    loss = huber(problem.objective.residual(y, predicted), np.asarray(delta))
-    total = np.sum(weights * loss, axis=1) + 0.5 * _penalty(problem.prior, theta)
-    return np.asarray(np.where(np.isfinite(total), total, np.inf))
+def _local(problem: Problem, target: Array, weights: Array, theta: Array, coef: Array, delta: float) -> _Local:
+    """Value, descent and curvature of every problem, a cacheful of problems at a time; prior included."""
+    Q = theta.shape[1] + coef.shape[1]
+    found = _Local(np.empty(len(theta)), np.empty((len(theta), Q)), *np.empty((2, len(theta), Q, Q)))
+    chunk = max(1, _CACHED // target.shape[1])
+    for start in range(0, len(theta), chunk):
+        at = slice(start, start + chunk)
+        parts = _sums(problem, target[at], weights[at], theta[at], coef[at], delta)
+        found.value[at], found.descent[at], found.core[at], found.tail[at] = parts
+    prior = problem.prior
+    if prior is not None:
+        index = np.arange(theta.shape[1])
+        found.value += 0.5 * _penalty(prior, theta)
+        found.descent[:, index] -= prior.weight * (theta - prior.mean)
+        found.core[:, index, index] += prior.weight
+    found.value[~np.isfinite(found.value)] = np.inf
+    return found
 
 
-def _derivatives(problem: Problem, theta: Array, coef: Array, predicted_columns: Array) -> Array:
-    """Derivatives (B, N, P) of the prediction by the shapes: differences of the law's one function."""
-    slopes = np.empty((*predicted_columns.shape[:2], theta.shape[1]))
-    for p in range(theta.shape[1]):
-        step = np.zeros(theta.shape[1])
-        step[p] = 1e-7
-        up = problem.columns(problem.z, theta + step)
-        slopes[..., p] = np.einsum("bnm,bm->bn", up - predicted_columns, coef) / 1e-7
-    return slopes
+def _sums(
+    problem: Problem, target: Array, weights: Array, theta: Array, coef: Array, delta: float
+) -> tuple[Array, Array, Array, Array]:
+    phi = problem.columns(problem.z, theta)
+    predicted = problem.predict(phi, coef)
+    log = problem.objective.on == "log"
+    residual = target - (np.log(predicted) if log else predicted)
+    P = theta.shape[1]
+    J = np.empty((len(theta), P + phi.shape[2], target.shape[1]))
+    np.divide(phi.swapaxes(1, 2), predicted[:, None] if log else 1.0, out=J[:, P:])
+    terms = J[:, P:] * coef[:, :, None]
+    J[:, :P] = problem.moves(problem.z, theta, terms.swapaxes(1, 2)).swapaxes(1, 2)
+    psi = np.clip(residual, -delta, delta)
+    pull = weights * psi
+    inside = weights * (psi == residual)
+    outside = (weights - inside) * (delta / np.maximum(np.abs(residual), delta))
+    value = np.einsum("bn,bn->b", pull, residual - 0.5 * psi)
+    across = J.swapaxes(1, 2)
+    core, tail = (np.matmul(J * bend[:, None], across) for bend in (inside, outside))
+    return value, np.matmul(J, pull[..., None])[..., 0], core, tail
 
 
 def _step(
-    problem: Problem, y: Array, weights: Array, theta: Array, coef: Array, delta: float, damping: Array
-) -> tuple[Array, Array, Array]:
-    """One damped step for every problem; coefficients are eliminated, bounds are active sets."""
-    phi = problem.columns(problem.z, theta)
-    predicted = problem.predict(phi, coef)
-    residual = problem.objective.residual(y, predicted)
-    inside = np.maximum(np.abs(residual), _TINY)
-    pull = weights * np.minimum(1.0, delta / inside)
-    J = np.concatenate([_derivatives(problem, theta, coef, phi), phi], axis=-1)
-    if problem.objective.on == "log":
-        J /= predicted[..., None]
-    size = np.sqrt(np.maximum(np.einsum("bni,bni->bi", J, J), _TINY))
-    J /= size[:, None, :]
-    g = np.einsum("bni,bn->bi", J, pull * residual)
-    # Between Newton's weight of a linear tail (0) and reweighting's (delta/r): safe as the first, fast as the second.
-    bend = weights * np.where(inside <= delta, 1.0, _TAIL * delta / inside)
-    H = np.matmul((J * bend[..., None]).transpose(0, 2, 1), J)
-    _add_prior(problem.prior, theta, size, H, g)
+    problem: Problem, here: _Local, live: Codes, theta: Array, coef: Array, damping: Array, tails: Array
+) -> tuple[Array, Array, Array, Array]:
+    """One damped step for every live problem: shapes, coefficients, the decrease promised, the scaled gradient.
+
+    Bounds are active sets.
+    """
+    theta, coef, damping = theta[live], coef[live], damping[live]
+    P = theta.shape[1]
+    level, moved = problem.heights(theta, slopes=True)
+    turn = _to_heights(coef, level, moved)
+    back = turn.swapaxes(1, 2)
+    g = np.matmul(back, here.descent[live][..., None])[..., 0]
+    full = here.core[live] + here.tail[live]
+    bent = full - (1 - tails[live])[:, None, None] * here.tail[live]
+    scale = np.sqrt(np.maximum(np.einsum("bii->bi", np.matmul(back, np.matmul(full, turn))), _TINY))
+    g = g / scale
+    H = np.matmul(back, np.matmul(bent, turn)) / (scale[:, :, None] * scale[:, None, :])
     fixed = _fixed(problem, theta, coef, g)
     g, H = np.where(fixed, 0.0, g), np.where(fixed[:, :, None] | fixed[:, None, :], 0.0, H)
     index = np.arange(H.shape[1])
-    H[:, index, index] += np.where(fixed, 1.0, 1e-13)
-    move = _eliminate(H, g, theta.shape[1], damping) / size / (1 + damping[:, None])
-    P = theta.shape[1]
+    H[:, index, index] += np.where(fixed, 1.0, damping[:, None] + 1e-13)
+    x = np.linalg.solve(H, g[..., None])[..., 0]
+    move = x / scale
     new_theta = np.clip(theta + move[:, :P], problem.lower, problem.upper)
-    return new_theta, np.maximum(coef + move[:, P:], 0.0), np.max(np.abs(g), axis=1)
+    new_coef = np.maximum(coef * level + move[:, P:], 0.0) / problem.heights(new_theta)[0]
+    return new_theta, new_coef, 0.5 * np.einsum("bi,bi->b", x, g), np.max(np.abs(g), axis=1)
 
 
-def _add_prior(prior: Prior | None, theta: Array, size: Array, H: Array, g: Array) -> None:
-    if prior is None:
-        return
-    P = theta.shape[1]
-    index = np.arange(P)
-    g[:, :P] -= prior.weight * (theta - prior.mean) / size[:, :P]
-    H[:, index, index] += prior.weight / size[:, :P] ** 2
+def _to_heights(coef: Array, level: Array, moved: Array) -> Array:
+    """Derivatives (B, Q, Q) of shapes and coefficients by shapes and heights; a coefficient is height over level."""
+    B, M, P = moved.shape
+    turn = np.zeros((B, P + M, P + M))
+    index = np.arange(P + M)
+    turn[:, index[:P], index[:P]] = 1.0
+    turn[:, index[P:], index[P:]] = 1 / level
+    turn[:, P:, :P] = -coef[:, :, None] * moved
+    return turn
 
 
 def _fixed(problem: Problem, theta: Array, coef: Array, g: Array) -> Mask:
@@ -284,18 +365,3 @@ def _fixed(problem: Problem, theta: Array, coef: Array, g: Array) -> Mask:
     low = (theta <= problem.lower) & (g[:, :P] <= 0)
     high = (theta >= problem.upper) & (g[:, :P] >= 0)
     return np.concatenate([low | high, (coef <= 0) & (g[:, P:] <= 0)], axis=1)
-
-
-def _eliminate(H: Array, g: Array, P: int, damping: Array) -> Array:
-    """Solve ``H x = g`` with damping on the shapes only, after the coefficients have been projected out."""
-    Hcc, Hct = H[:, P:, P:], H[:, P:, :P]
-    both = np.linalg.solve(Hcc, np.concatenate([Hct, g[:, P:, None]], axis=-1))
-    if P == 0:
-        return np.asarray(both[..., 0])
-    S = H[:, :P, :P] - np.matmul(Hct.transpose(0, 2, 1), both[..., :P])
-    index = np.arange(P)
-    S[:, index, index] = np.maximum(S[:, index, index], 1e-13) * (1 + damping[:, None])
-    right = g[:, :P] - np.einsum("bmp,bm->bp", both[..., :P], g[:, P:])
-    dt = np.linalg.solve(S, right[..., None])[..., 0]
-    dc = both[..., P] - np.einsum("bmp,bp->bm", both[..., :P], dt)
-    return np.concatenate([dt, dc], axis=1)

@@ -7,8 +7,9 @@ from typing import Any
 from finescale import registry
 from finescale.errors import Fault, InputError, near
 from finescale.lab.ladder import RUNGS, count, shape
-from finescale.study.config import Base
+from finescale.study.families import FAMILIES, Family, Size
 from finescale.study.plan import size_label
+from finescale.study.spec import Base
 
 SOCKETS = {"laws": "law", "methods": "method", "tasks": "task", "metrics": "metric", "backends": "backend"}
 
@@ -22,7 +23,11 @@ def catalogue(what: str) -> dict[str, str]:
         InputError: there is no such list.
     """
     if what == "bases":
-        return {rung: _rung(rung) for rung in RUNGS}
+        return {rung: _rung(rung) for rung in RUNGS} | {
+            family.repository.format(size=label): _published(family, size)
+            for family in FAMILIES
+            for label, size in family.sizes.items()
+        }
     if what not in SOCKETS:
         raise InputError(Fault(f"list {what!r}", "is unknown", near(what, [*SOCKETS, "bases"])))
     socket = SOCKETS[what]
@@ -36,6 +41,14 @@ def _rung(rung: str) -> str:
     size = count(form)
     words = f"{form.layers} layers, width {form.width}, {size_label(size.non_embedding)} parameters without embeddings"
     return f"{words}, {size_label(size.total)} with a vocabulary of {vocab}"
+
+
+def _published(family: Family, size: Size) -> str:
+    form = family.shape(size)
+    inner = size_label(family.params(form).non_embedding)
+    tokens = size_label(size.steps * size.batch_tokens)
+    words = f"{form.layers} layers, width {form.width}, {inner} parameters without embeddings; to be planned with"
+    return f"{words}, by revisions as {family.example}, up to {tokens} tokens"
 
 
 def _words(thing: Any) -> str:

@@ -1,7 +1,7 @@
 """``study.toml`` read into a typed ``StudySpec``, or one error that lists every fault at once.
 
 Each section is checked on its own, so that a fault in one does not hide those of the others; what relates sections
-is checked for those that are sound. Defaults live in the classes below (recipes: ``finescale.core``) and nowhere else.
+is checked for those that are sound (``study/relate.py``).
 """
 
 from __future__ import annotations
@@ -9,138 +9,39 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, get_args
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from finescale import registry
-from finescale.core import FACTORS, FinetuneRecipe, PretrainRecipe
 from finescale.errors import Faults, collecting, near
-from finescale.lab.corpora.cache import FETCHERS
-from finescale.lab.corpora.recipes import RECIPES
-from finescale.study.fields import (
-    Count,
-    Counts,
-    Distinct,
-    Names,
-    Positive,
-    Rung,
-    Section,
-    Seed,
-    Seeds,
-    Some,
-    one_of,
-)
-from finescale.study.files import FileTask, check_task
+from finescale.study.fields import ALL
+from finescale.study.files import BuiltInTask, FileTask
+from finescale.study.relate import check_names, relate
+from finescale.study.spec import MethodChoice, OneFactor, StudySpec
 
 STUDY_FILE = "study.toml"
-TASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
-
-Law = Annotated[str, one_of(lambda: [*registry.names("law"), "auto"], "law")]
-
-
-class Data(Section):
-    """Where real text comes from."""
-
-    corpus: Literal["debian"] = "debian"
-    tier: Annotated[str, one_of(lambda: sorted({recipe.tier for recipe in RECIPES}))] = "starter"
-    source: Annotated[str, one_of(lambda: ["auto", *FETCHERS])] = Field(
-        default="auto", description="where packages are fetched from; no part of the identity"
-    )
-    stream_tokens: Count = Field(default=20_000_000, description="most tokens of pretraining text to prepare")
-
-
-class Base(Section):
-    """The bases pretrained here: rungs of the ladder, each at every pretraining size."""
-
-    ladder: Annotated[tuple[Rung, ...], Some, Distinct]
-    pretrain_tokens: Counts
-    languages: Annotated[tuple[Literal["en", "de"], ...], Some, Distinct] = ("en", "de")
-    vocab: Annotated[Count, Field(ge=259, le=65_536, description="256 bytes and 3 marks at least")] = 4096
-    context: Count = 128
-    seed: Seed = 0
-    recipe: PretrainRecipe = PretrainRecipe()
-
-
-class Finetune(Section):
-    """The grid of runs: every task at every number of examples, once per seed."""
-
-    tasks: Names
-    examples: Counts
-    seeds: Seeds = (0,)
-    dev_examples: Count = 256
-    test_examples: Count = 512
-    recipe: FinetuneRecipe = FinetuneRecipe()
-
-
-class MethodChoice(Section):
-    """A method with the PET sizes and learning rates to run it at; several rates mean a search."""
-
-    sizes: Annotated[tuple[Count, ...], Distinct] = Field(description="ranks or prompt lengths; none for ``full``")
-    rates: Annotated[tuple[Positive, ...], Some, Distinct]
-    options: dict[str, float | bool | str]
-
-
-class RateSearchChoice(Section):
-    """Where learning rates are searched: at the first listed task, pretraining size and PET size.
-
-    The first, not the middle: a grid that is widened at its end keeps the search, and with it every run made.
-    """
-
-    base: str = Field(default="smallest", description="a rung, or 'smallest'")
-    examples: Count = 1000
-    seed: Seed = 0
-
-
-class FitChoice(Section):
-    """Laws fitted, in which factor besides ``examples``, and how many of a factor's largest levels test them.
-
-    By default one level is held out of the factor and of ``examples``, each where that leaves three or more.
-    """
-
-    laws: Annotated[tuple[Law, ...], Some, Distinct] = ("multiplicative",)
-    factor: Literal["model_params", "pretrain_tokens", "pet_params"] = "model_params"
-    hold_out: dict[str, Count] | None = None
-    level: Annotated[float, Field(gt=0.5, lt=1)] = 0.9
-    seed: Seed = 0
-
-
-class RunChoice(Section):
-    """How the study is run here; no part of any identity."""
-
-    workers: Count | None = Field(default=None, description="processes at a time; by default one per core")
-    memory_gb: Positive | None = Field(default=None, description="most memory a step may hold; by default any")
-    minutes: Positive | None = Field(default=None, description="longest a step may take; by default any")
-
-
-class StudySpec(Section):
-    """A whole study as the user asked for it, every default spelled out."""
-
-    layout: Literal[1] = Field(alias="schema")
-    question: str = ""
-    data: Data = Data()
-    base: Base
-    finetune: Finetune
-    methods: dict[str, MethodChoice]
-    rate_search: RateSearchChoice = RateSearchChoice()
-    tasks: dict[str, FileTask] = Field(default={})
-    fit: FitChoice = FitChoice()
-    run: RunChoice = RunChoice()
+SECTIONS = ("data", "base", "finetune", "rate_search", "evaluate", "fit", "budget", "run")
 
 
 def read(folder: Path) -> StudySpec:
-    """Read ``folder/study.toml``.
+    """Read ``folder/study.toml``, or the ``.toml`` file that ``folder`` is.
 
     Raises:
         InputError: anything is wrong with it or the files it names; lists every fault with its key.
     """
+    path = study_file(folder)
     with collecting() as faults:
-        raw = _parse(folder / STUDY_FILE, faults)
+        raw = _parse(path, faults)
     with collecting() as faults:
-        spec = _check(raw, folder, faults)
+        spec = _check(raw, path.parent, faults)
     assert spec is not None, "a study without faults has a spec"
     return spec
+
+
+def study_file(path: Path) -> Path:
+    """The study file that a path means: itself, or the one in that folder."""
+    return path if path.suffix == ".toml" and not path.is_dir() else path / STUDY_FILE
 
 
 def _parse(path: Path, faults: Faults) -> dict[str, Any]:
@@ -167,17 +68,16 @@ def _check(raw: dict[str, Any], folder: Path, faults: Faults) -> StudySpec | Non
         faults.add("schema", f"is {raw.get('schema', 'missing')}", "this version reads `schema = 1`")
     if not isinstance(sections["question"], str):
         faults.add("question", "is not text")
-    for key in ("data", "base", "finetune", "rate_search", "fit", "run"):
+    for key in SECTIONS:
         section = fields[key].annotation
         assert isinstance(section, type)
         sections[key] = _section(section, raw.get(key, {}), key, faults)
-    sections["tasks"] = {
-        name: _section(FileTask, table, f"tasks.{name}", faults)
-        for name, table in _tables(raw, "tasks", faults).items()
-    }
+    if "one_factor" in raw:
+        sections["one_factor"] = _section(OneFactor, raw["one_factor"], "one_factor", faults)
+    sections["tasks"] = {name: _task(name, table, faults) for name, table in _tables(raw, "tasks", faults).items()}
     sections["methods"] = _methods(_tables(raw, "methods", faults), "methods" in raw, faults)
-    _known_tasks(raw, faults)
-    _relate(sections, folder, faults)
+    check_names(raw, faults)
+    relate(sections, folder, faults)
     return None if faults.found else StudySpec(schema=1, **sections)
 
 
@@ -187,6 +87,17 @@ def _tables(raw: dict[str, Any], key: str, faults: Faults) -> dict[str, dict[str
         return tables
     faults.add(key, "is not a set of tables", f"write each as [{key}.NAME]")
     return {}
+
+
+def _task(name: str, table: dict[str, Any], faults: Faults) -> Any:
+    """The table of a built-in task, by its name, or of one of the user's own."""
+    where = f"tasks.{name}"
+    if name not in registry.names("task"):
+        return _section(FileTask, table, where, faults)
+    if "file" in table:
+        faults.add(where, "is the name of a built-in task", "choose another name for your own")
+        return None
+    return _section(BuiltInTask, table, where, faults)
 
 
 def _section(model: type[BaseModel], raw: Any, where: str, faults: Faults) -> Any:
@@ -203,7 +114,9 @@ def _section(model: type[BaseModel], raw: Any, where: str, faults: Faults) -> An
 
 
 def _path(where: str, keys: tuple[int | str, ...]) -> str:
-    return where + "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys)
+    """The place of a fault as the user wrote it: a value for all tasks stands under no key of its own."""
+    written = (key for key in keys if key != ALL)
+    return where + "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in written)
 
 
 def _say(model: type[BaseModel], item: Any) -> tuple[str, str]:
@@ -218,18 +131,20 @@ def _say(model: type[BaseModel], item: Any) -> tuple[str, str]:
 
 
 def _keys_at(model: type[BaseModel], keys: tuple[int | str, ...]) -> list[str]:
+    """Keys of the table that is reached from a section by ``keys``; in a set of tables one of them is a name."""
     for key in keys:
+        if str(key) not in model.model_fields:
+            continue
         inner = model.model_fields[str(key)].annotation
-        assert isinstance(inner, type)
-        model = inner
+        found = [kind for kind in (inner, *get_args(inner)) if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        model = found[0]
     return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _methods(tables: dict[str, dict[str, Any]], present: bool, faults: Faults) -> dict[str, MethodChoice | None]:
-    if not tables and present:
-        faults.add("methods", "is empty", f"add a table such as [methods.full]; {near('', registry.names('method'))}")
-    if not present:
-        faults.add("methods", "is missing", f"add a table such as [methods.full]; {near('', registry.names('method'))}")
+    if not tables:
+        what = "is empty" if present else "is missing"
+        faults.add("methods", what, f"add a table such as [methods.full]; {near('', registry.names('method'))}")
     return {name: _method(name, table, faults) for name, table in tables.items()}
 
 
@@ -240,24 +155,17 @@ def _method(name: str, table: dict[str, Any], faults: Faults) -> MethodChoice | 
         faults.add(where, "is unknown", near(name, registry.names("method")))
         return None
     method = registry.get("method", name)
-    known = {"learning_rate", *method.options, *([method.size_word] if method.size_word else [])}
+    shared = {key: table[key] for key in ("examples", "recipe") if key in table}
+    known = {"learning_rate", "examples", "recipe", *method.options, *([method.size_word] if method.size_word else [])}
     for key in table.keys() - known:
         faults.add(f"{where}.{key}", "is unknown", near(key, known))
-    options = {key: table.get(key, default) for key, default in method.options.items()}
-    for key, default in method.options.items():
-        if isinstance(default, float) and type(options[key]) is int:
-            options[key] = float(options[key])
-        if type(options[key]) is not type(default):
-            faults.add(
-                f"{where}.{key}", f"{options[key]!r} is not a {type(default).__name__}", f"as in {key} = {default}"
-            )
     choice = {
         "sizes": _listed(table.get(method.size_word, method.default_sizes)) if method.size_word else (),
         "rates": _listed(table.get("learning_rate", method.default_rates)),
-        "options": options,
+        "options": _options(where, table, method.options, faults),
     }
     found = Faults()
-    section: MethodChoice | None = _section(MethodChoice, choice, where, found)
+    section: MethodChoice | None = _section(MethodChoice, choice | shared, where, found)
     if method.size_word and not choice["sizes"]:
         found.add(f"{where}.sizes", "is empty", "list at least one value")
     for fault in found:
@@ -266,107 +174,16 @@ def _method(name: str, table: dict[str, Any], faults: Faults) -> MethodChoice | 
     return section
 
 
+def _options(where: str, table: dict[str, Any], defaults: dict[str, Any], faults: Faults) -> dict[str, Any]:
+    options = {key: table.get(key, default) for key, default in defaults.items()}
+    for key, default in defaults.items():
+        if isinstance(default, float) and type(options[key]) is int:
+            options[key] = float(options[key])
+        if type(options[key]) is not type(default):
+            kind = type(default).__name__
+            faults.add(f"{where}.{key}", f"{options[key]!r} is not a {kind}", f"as in {key} = {default}")
+    return options
+
+
 def _listed(value: Any) -> Any:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
-
-
-def _known_tasks(raw: dict[str, Any], faults: Faults) -> None:
-    """Tasks are named in one section and made in another; asked of the raw values, so that no other fault hides it."""
-    finetune, own = raw.get("finetune"), raw.get("tasks")
-    listed = finetune.get("tasks") if isinstance(finetune, dict) else None
-    valid = {*registry.names("task"), *(own if isinstance(own, dict) else ())}
-    for index, name in enumerate(listed if isinstance(listed, list) else ()):
-        if isinstance(name, str) and name not in valid:
-            faults.add(f"finetune.tasks[{index}]", f"task {name!r} is unknown", near(name, valid))
-
-
-def _relate(sections: dict[str, Any], folder: Path, faults: Faults) -> None:
-    """Faults between sections; a section that failed alone is None and is passed over."""
-    base, finetune, search = sections["base"], sections["finetune"], sections["rate_search"]
-    tasks = sections["tasks"]
-    counts = _own_tasks(tasks, folder, finetune, faults)
-    if finetune is not None:
-        _enough_examples(finetune, search, counts, faults)
-    if base is not None and search is not None and search.base not in {"smallest", *base.ladder}:
-        faults.add(
-            "rate_search.base",
-            f"{search.base!r} is no rung of this study",
-            near(search.base, {"smallest", *base.ladder}),
-        )
-    if base is not None and finetune is not None:
-        _context_holds(base, finetune, sections, faults)
-        if sections["fit"] is not None:
-            sections["fit"] = _hold_out(sections["fit"], _levels(sections), faults)
-
-
-def _own_tasks(
-    tasks: dict[str, FileTask | None], folder: Path, finetune: Finetune | None, faults: Faults
-) -> dict[str, int]:
-    """Training examples left to each of the user's own tasks once dev and test are taken out."""
-    left = {}
-    for name, task in tasks.items():
-        if not TASK_NAME.fullmatch(name):
-            faults.add(f"tasks.{name}", "is not a name", "use letters, digits, dots, dashes and underscores")
-        if name in registry.names("task"):
-            faults.add(f"tasks.{name}", "is the name of a built-in task", "choose another name")
-        counts = check_task(name, task, folder, faults) if task is not None else {}
-        if counts.get("train") and finetune is not None:
-            taken = {"dev": finetune.dev_examples, "test": finetune.test_examples}
-            left[name] = counts["train"] - sum(size for split, size in taken.items() if split not in counts)
-    return left
-
-
-def _enough_examples(
-    finetune: Finetune, search: RateSearchChoice | None, counts: dict[str, int], faults: Faults
-) -> None:
-    for task in set(finetune.tasks) & set(counts):
-        for index, level in enumerate(finetune.examples):
-            if level > counts[task]:
-                have = f"task {task!r} has only {max(0, counts[task])} examples to train on"
-                faults.add(f"finetune.examples[{index}]", f"{level} are asked for, but {have}", "ask for fewer")
-    first = finetune.tasks[0]
-    if search is not None and first in counts and search.examples > counts[first]:
-        have = f"task {first!r} has only {max(0, counts[first])} examples to train on"
-        faults.add("rate_search.examples", f"{search.examples} are asked for, but {have}", "ask for fewer")
-
-
-def _context_holds(base: Base, finetune: Finetune, sections: dict[str, Any], faults: Faults) -> None:
-    """Source, target and soft prompt must fit into the context the base was pretrained with."""
-    prompts = [
-        max(choice.sizes)
-        for name, choice in sections["methods"].items()
-        if choice is not None and choice.sizes and registry.get("method", name).size_word == "length"
-    ]
-    for name in finetune.tasks:
-        task = sections["tasks"].get(name) or (registry.get("task", name) if name in registry.names("task") else None)
-        if task is None:
-            continue
-        need = task.max_source_tokens + task.max_target_tokens + max(prompts, default=0)
-        if need > base.context:
-            parts = (
-                f"{task.max_source_tokens} source, {task.max_target_tokens} target, {max(prompts, default=0)} prompt"
-            )
-            fix = f"use at least {need}, or a shorter prompt"
-            faults.add("base.context", f"{base.context} tokens are too few for task {name!r} ({parts})", fix)
-
-
-def _levels(sections: dict[str, Any]) -> dict[str, int]:
-    """Number of levels each factor has in the grid; PET sizes by the method that has most."""
-    base, finetune = sections["base"], sections["finetune"]
-    sizes = [len(choice.sizes) for choice in sections["methods"].values() if choice is not None]
-    counts = len(base.ladder), len(base.pretrain_tokens), max(sizes, default=0), len(finetune.examples)
-    return dict(zip(FACTORS, counts, strict=True))
-
-
-def _hold_out(fit: FitChoice, levels: dict[str, int], faults: Faults) -> FitChoice:
-    """The choice with its default hold-out spelled out; one that leaves too little, or nothing known, is a fault."""
-    factors = (fit.factor, "examples")
-    if fit.hold_out is None:
-        return fit.model_copy(update={"hold_out": {name: 1 for name in factors if levels[name] >= 4}})
-    for name, count in fit.hold_out.items():
-        if name not in factors:
-            faults.add(f"fit.hold_out.{name}", "is no factor of this fit", near(name, factors))
-        elif count >= levels[name]:
-            fix = f"at most {levels[name] - 1}"
-            faults.add(f"fit.hold_out.{name}", f"{count} of {levels[name]} levels leaves none to fit", fix)
-    return fit

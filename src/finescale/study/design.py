@@ -8,13 +8,14 @@ from math import log10
 from typing import Any
 
 from finescale import registry
-from finescale.lab.ladder import count, shape
-from finescale.study.config import StudySpec
+from finescale.study.cost import step_disk, step_memory
+from finescale.study.families import params_of
 from finescale.study.lock import Study
 from finescale.study.pace import measured, work_of
-from finescale.study.plan import size_label
+from finescale.study.plan import Kind, Plan, Step, size_label
 from finescale.study.run import cores
 from finescale.study.show import duration
+from finescale.study.spec import StudySpec
 
 ENOUGH_DECADES = {"model_params": 1.0, "pretrain_tokens": 1.0, "pet_params": 1.0, "examples": 1.5}
 ENOUGH_LEVELS = {"model_params": 3, "pretrain_tokens": 3, "pet_params": 3, "examples": 4}
@@ -66,13 +67,29 @@ class Span:
 
 @dataclass(frozen=True)
 class Summary:
-    """A plan in numbers; ``seconds`` is wall time for what is left, None while nothing of the study was measured."""
+    """A plan in numbers.
+
+    Attributes:
+        steps: how many by kind; ``done`` of them are.
+        flops: at most, of pretraining and of finetuning.
+        seconds: wall time for what is left, None while nothing of the study was measured and no speed was given.
+        paced_by: what ``seconds`` is reckoned from.
+        workers: processes at a time.
+        memory: estimated bytes of the largest step of each kind; all workers may hold as much at a time.
+        disk: estimated bytes of all records.
+        usd: price of the device time left, where a price and the time are known.
+        spans, notes: what the design can and cannot identify.
+    """
 
     steps: dict[str, int]
     done: int
     flops: dict[str, float]
     seconds: float | None
+    paced_by: str
     workers: int
+    memory: dict[str, int]
+    disk: int
+    usd: float | None
     spans: tuple[Span, ...]
     notes: tuple[str, ...]
 
@@ -85,14 +102,19 @@ class Summary:
         names = {"base": "bases", "rate": "learning-rate searches", "run": "finetuning runs"}
         counts = ", ".join(f"{name}: {self.steps[kind]}" for kind, name in names.items())
         work = f"at most {self.flops['base']:.2g} FLOPs of pretraining, {self.flops['finetune']:.2g} of finetuning"
-        if self.done == sum(self.steps.values()):
-            time = "nothing is left to do"
-        elif self.seconds is None:
-            time = "time unknown until the first steps are measured"
-        else:
-            time = f"about {duration(self.seconds)} left on {self.workers} workers, by the steps done so far"
+        held = ", ".join(f"{_bytes(size)} a {kind}" for kind, size in self.memory.items() if size)
+        room = f"memory by estimate: {held}; disk: about {_bytes(self.disk)}" if held else "nothing is made here"
         design = "\n".join(f"  {line}" for line in [*map(str, self.spans), *self.notes])
-        return f"{counts}; {self.done} of {sum(self.steps.values())} steps done\n{work}; {time}\nThe design\n{design}"
+        done = f"{self.done} of {sum(self.steps.values())} steps done"
+        return f"{counts}; {done}\n{work}; {self._time()}\n{room}\nThe design\n{design}"
+
+    def _time(self) -> str:
+        if self.done == sum(self.steps.values()):
+            return "nothing is left to do"
+        if self.seconds is None:
+            return "time unknown until the first steps are measured, or a speed is given as [run] tflops"
+        price = "" if self.usd is None else f", {self.usd:,.2f} USD"
+        return f"about {duration(self.seconds)} left on {self.workers} workers{price}, {self.paced_by}"
 
 
 def summarise(study: Study) -> Summary:
@@ -101,31 +123,68 @@ def summarise(study: Study) -> Summary:
     finished = store.finished(plan)
     work = work_of(plan.steps.values())
     workers = spec.run.workers or cores()
-    left = measured(store, plan).estimate(work_of(step for step in plan.steps.values() if step.id not in finished))
+    left = work_of(step for step in plan.steps.values() if step.id not in finished)
+    core_seconds, paced_by = _pace(study, left)
+    hourly = spec.budget.usd_per_device_hour
     return Summary(
         steps={kind: len(plan.of(kind)) for kind in ("data", "base", "rate", "run")},
         done=len(finished),
         flops={"base": work["base"], "finetune": work["rate"] + work["run"]},
-        seconds=None if left is None else left / workers,
+        seconds=None if core_seconds is None else core_seconds / workers,
+        paced_by=paced_by,
         workers=workers,
-        spans=tuple(_spans(spec)),
+        memory=_memory(plan),
+        disk=sum(step_disk(step.spec) for step in plan.steps.values()),
+        usd=None if core_seconds is None or hourly is None else core_seconds / 3600 * hourly,
+        spans=tuple(_spans(study)),
         notes=tuple(_notes(spec)),
     )
 
 
-def _spans(spec: StudySpec) -> Iterator[Span]:
+def _pace(study: Study, left: dict[Kind, float]) -> tuple[float | None, str]:
+    """Seconds of one worker for what is left, and what they are reckoned from."""
+    seconds = measured(study.store, study.plan).estimate(left)
+    if seconds is not None:
+        return seconds, "by the steps done so far"
+    if (tflops := study.spec.run.tflops) is not None:
+        return sum(left.values()) / (tflops * 1e12), f"if a worker keeps up {tflops:g} TFLOP/s"
+    return None, ""
+
+
+def _memory(plan: Plan) -> dict[str, int]:
+    """Bytes of the largest step by kind."""
+    bases: list[Any] = [step.spec for step in plan.of("base")]
+    shapes = {base.fingerprint(): base.shape for base in bases}
+    largest: dict[str, int] = {}
+    for kind, steps in (("base", plan.of("base")), ("run", plan.of("run"))):
+        unlike = {_cell(step): step.spec for step in steps}
+        largest[kind] = max((step_memory(spec, shapes) for spec in unlike.values()), default=0)
+    return largest
+
+
+def _cell(step: Step) -> object:
+    """What decides a step's memory: runs that differ in examples and seed alone hold as much."""
+    spec: Any = step.spec
+    return (spec.base, spec.task.name, spec.method.model_dump_json()) if step.kind == "run" else step.id
+
+
+def _spans(study: Study) -> Iterator[Span]:
+    spec, plan = study.spec, study.plan
     held = spec.fit.hold_out or {}
-    shapes = [shape(rung, spec.base.vocab, spec.base.context) for rung in spec.base.ladder]
-    sizes = sorted(float(count(one).non_embedding) for one in shapes)
-    yield Span("examples", "", tuple(map(float, sorted(spec.finetune.examples))), held.get("examples", 0))
-    yield Span("model_params", "", tuple(sizes), held.get("model_params", 0))
-    tokens = tuple(map(float, sorted(spec.base.pretrain_tokens)))
-    yield Span("pretrain_tokens", "", tokens, held.get("pretrain_tokens", 0))
+    bases: list[Any] = [step.spec for step in plan.of("base")]
+    examples = {level for name in spec.methods for task in spec.finetune.tasks for level in spec.examples(name, task)}
+    found: dict[str, set[int]] = {
+        "examples": examples,
+        "model_params": {params_of(base).non_embedding for base in bases},
+        "pretrain_tokens": {base.pretrain_tokens for base in bases},
+    }
+    for factor, levels in found.items():
+        yield Span(factor, "", tuple(map(float, sorted(levels))), held.get(factor, 0))
     for name, choice in spec.methods.items():
         if choice.sizes:
-            method = registry.get("method", name)
-            levels = sorted(float(method.pet_params(shapes[0], size)) for size in choice.sizes)
-            yield Span("pet_params", name, tuple(levels), held.get("pet_params", 0))
+            method, form = registry.get("method", name), bases[0].shape
+            levels = {method.pet_params(form, size) for size in choice.sizes}
+            yield Span("pet_params", name, tuple(map(float, sorted(levels))), held.get("pet_params", 0))
 
 
 def _notes(spec: StudySpec) -> Iterator[str]:
@@ -133,3 +192,22 @@ def _notes(spec: StudySpec) -> Iterator[str]:
         yield "one seed a cell: the noise between runs can only be judged from how far they lie off the law"
     if not spec.fit.hold_out:
         yield "nothing is held out: forecasts will be untested"
+    if spec.one_factor is not None:
+        where = ", ".join(spec.one_factor.bases)
+        tokens = size_label(spec.centre_tokens)
+        yield f"one factor at a time: all but the base varies on {where} alone, around {tokens} pretraining tokens"
+    if spec.base.pretraining == "checkpoints":
+        yield "checkpoints of one run are not annealed: what looks like pretraining size is in part the learning rate"
+    if spec.base.models:
+        yield "published models: this study can be planned here, and not carried out"
+    if (price := spec.budget.usd_per_1000_examples) is not None:
+        most = max(max(spec.examples(name, task)) for name in spec.methods for task in spec.finetune.tasks)
+        yield f"{most:,} examples of one task cost {most / 1000 * price:,.2f} USD"
+
+
+def _bytes(size: float) -> str:
+    """Bytes in a unit that leaves at most four digits."""
+    for unit, letters in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if size >= unit:
+            return f"{size / unit:.3g} {letters}"
+    return f"{size:.0f} B"

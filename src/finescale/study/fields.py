@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 from pydantic_core import PydanticCustomError
 
 from finescale import registry
 from finescale.errors import near
-from finescale.lab.ladder import RUNGS
+
+ALL = "*"
+"""Stands for every task that is not named beside it."""
 
 
 class Section(BaseModel):
@@ -56,6 +58,11 @@ def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
+def _by_task(value: Any) -> Any:
+    """A table by task; what is no table goes for all tasks."""
+    return value if isinstance(value, dict) else {ALL: value}
+
+
 def one_of(names: Callable[[], Iterable[str]], noun: str = "") -> AfterValidator:
     """One of the names that ``names()`` lists when it is asked."""
 
@@ -77,7 +84,9 @@ Distinct = AfterValidator(_distinct)
 Count = Annotated[int, BeforeValidator(_count)]
 Seed = Annotated[int, BeforeValidator(_seed)]
 Positive = Annotated[float, BeforeValidator(_positive)]
-Rung = Annotated[str, one_of(lambda: RUNGS, "rung")]
 Counts = Annotated[tuple[Count, ...], Some, Distinct]
 Seeds = Annotated[tuple[Seed, ...], Some, Distinct]
 Names = Annotated[tuple[str, ...], Some, Distinct]
+
+Value = TypeVar("Value")
+ByTask = Annotated[dict[str, Value], BeforeValidator(_by_task)]

@@ -1,42 +1,71 @@
-"""A task from the user's own JSONL files: one example a line, a JSON object whose fields the template names."""
+"""The ``[tasks.NAME]`` tables: a task from the user's own JSONL files, or settings of a built-in one."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from pydantic import Field
 
-from finescale.core import fingerprint
-from finescale.errors import Faults
-from finescale.lab.tasks import template_fields
+from finescale import registry
+from finescale.errors import Fault, Faults, InputError, near
+from finescale.lab import own
+from finescale.lab.tasks import LANGUAGE_NAMES, Task, render, template_fields
 from finescale.study.fields import Count, Section
 
-MOST_BAD_LINES = 3
+Found = TypeVar("Found")
+
+NAMELESS = "write fields as {name} and a brace as {{"
+
+
+class BuiltInTask(Section):
+    """A ``[tasks.NAME]`` table where NAME is a built-in task; what is left out is as the task has it."""
+
+    languages: tuple[str, ...] = ()
+    mirror: str | None = Field(default=None, description="folder laid out as the hub, in place of downloads")
+    max_source_tokens: Count | None = None
+    max_target_tokens: Count | None = None
+
+    def paths(self, folder: Path) -> dict[str, Path]:
+        """The mirror, if there is one, in the place of training examples."""
+        return {} if self.mirror is None else {"train": folder / Path(self.mirror).expanduser()}
 
 
 class FileTask(Section):
-    """A ``[tasks.NAME]`` table. Without ``dev`` or ``test`` of its own, that split is taken from ``file``."""
+    """A ``[tasks.NAME]`` table of the user's own. Without ``dev`` or ``test``, that split is taken from ``file``.
+
+    Without a template, rows are known by their columns: ``finescale.lab.own.LAYOUTS``.
+    """
 
     file: str = Field(description="training examples, relative to the study folder")
     dev: str | None = None
     test: str | None = None
-    template: str = Field(description="prompt with {fields}; the target follows it")
-    target: str = Field(description="field that holds the target")
+    template: str | None = Field(default=None, description="prompt with {fields}; the target follows it")
+    target: str | None = Field(default=None, description="field that holds the target")
+    languages: tuple[str, ...] = Field(default=(), description="codes of the target's language; metrics go by them")
+    ignore: tuple[str, ...] = Field(default=(), description="columns left unused on purpose")
     max_source_tokens: Count = 64
     max_target_tokens: Count = 64
+
+    def form(self) -> own.Form:
+        """How its rows are read.
+
+        Raises:
+            ValueError: it has no template yet (``spelled_out``).
+        """
+        if self.template is None or self.target is None:
+            raise ValueError("its layout has not been spelled out")
+        return own.Form(self.template, self.target, self.languages, self.ignore)
 
     def fields(self) -> list[str]:
         """Fields each example must have.
 
         Raises:
-            ValueError: braces in the template do not match.
+            ValueError: braces in the template do not match, or it has no template yet.
         """
-        return list(dict.fromkeys([*template_fields(self.template), self.target]))
+        return self.form().fields
 
     def paths(self, folder: Path) -> dict[str, Path]:
         """The files of this task by split."""
@@ -44,75 +73,142 @@ class FileTask(Section):
         return {split: folder / Path(name).expanduser() for split, name in named.items() if name is not None}
 
 
+OwnOrBuiltIn = FileTask | BuiltInTask
+
+
 def digest(task: FileTask, folder: Path) -> str:
     """Identity of a task's examples: over their content and split, never their paths."""
-    return fingerprint({split: _sha256(path) for split, path in task.paths(folder).items()})
+    return own.digest(task.paths(folder))
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def digests(tasks: Mapping[str, OwnOrBuiltIn], names: Iterable[str], folder: Path) -> dict[str, str]:
+    """Identity of the data of each own task, and of each hub task among ``names``; corpus tasks stand on the corpus.
+
+    Raises:
+        InputError: a data set of the hub is neither in the mirror nor in the cache, and cannot be reached.
+    """
+    from finescale.lab import hub
+
+    found = {name: digest(task, folder) for name, task in tasks.items() if isinstance(task, FileTask)}
+    for name in sorted({*names} - found.keys()):
+        task: Task = registry.get("task", name)
+        if task.origin == "hub":
+            settings = tasks.get(name, BuiltInTask())
+            found[name] = hub.digest(name, settings.languages or task.usual, settings.paths(folder).get("train"))
+    return found
+
+
+def paths_by_task(tasks: Mapping[str, OwnOrBuiltIn], folder: Path) -> dict[str, Path]:
+    """Files by task; a dev or test file of its own is keyed ``NAME:dev``, ``NAME:test``, a mirror by its task."""
+    return {
+        name if split == "train" else f"{name}:{split}": path
+        for name, task in tasks.items()
+        for split, path in task.paths(folder).items()
+    }
+
+
+def spelled_out(task: FileTask, folder: Path) -> FileTask:
+    """The task with the template and target that its files' layout stands for; one that names them is left as it is.
+
+    Raises:
+        InputError: the files have no layout, or several.
+    """
+    if task.template is not None:
+        return task
+    faults = Faults()
+    layout = _layout(task, folder, "tasks", faults)
+    if layout is None:
+        raise InputError(*(faults or [Fault("tasks", "have no layout", "name a template and a target")]))
+    return task.model_copy(update={"template": layout.template, "target": layout.target})
+
+
+def check_built_in(name: str, task: BuiltInTask, faults: Faults) -> None:
+    """Note what is wrong with the settings of a built-in task."""
+    known: Task = registry.get("task", name)
+    known.check_languages(task.languages, f"tasks.{name}.languages", faults)
+    if len(set(task.languages)) < len(task.languages):
+        faults.add(f"tasks.{name}.languages", "lists a language more than once", "list each once")
+    if task.mirror is not None and known.origin != "hub":
+        faults.add(
+            f"tasks.{name}.mirror", "is for data sets of the hub, and this task reads the corpus", "leave it out"
+        )
 
 
 def check_task(name: str, task: FileTask, folder: Path, faults: Faults) -> dict[str, int]:
     """Examples in each file of a task; what is wrong with the template or the files goes to ``faults``."""
     where = f"tasks.{name}"
-    try:
-        fields = task.fields()
-    except ValueError as error:
-        faults.add(f"{where}.template", f"cannot be read: {error}", "write fields as {name} and a brace as {{")
+    for language in task.languages:
+        if language not in LANGUAGE_NAMES:
+            faults.add(f"{where}.languages", f"{language!r} is no known language", near(language, LANGUAGE_NAMES))
+    if (task.template is None) != (task.target is None):
+        missing = "template" if task.template is None else "target"
+        faults.add(f"{where}.{missing}", "is missing", "name both, or neither for a layout known by its columns")
         return {}
-    shown = template_fields(task.template)
-    if re.search(r"(?<!{){[!:}]", task.template):
-        faults.add(f"{where}.template", "has a field without a name", "write fields as {name} and a brace as {{")
+    if task.template is None:
+        layout = _layout(task, folder, where, faults)
+        if layout is None:
+            return {}
+        task = task.model_copy(update={"template": layout.template, "target": layout.target})
+    elif not _check_template(task.form(), where, faults):
+        return {}
+    return {split: _rows(path, task.form(), _key(where, split), faults) for split, path in task.paths(folder).items()}
+
+
+def _check_template(form: own.Form, where: str, faults: Faults) -> bool:
+    """Whether a template can be read at all."""
+    try:
+        shown = template_fields(form.template)
+    except ValueError as error:
+        faults.add(f"{where}.template", f"cannot be read: {error}", NAMELESS)
+        return False
+    if re.search(r"(?<!{){[!:}]", form.template):
+        faults.add(f"{where}.template", "has a field without a name", NAMELESS)
     elif not shown:
         faults.add(f"{where}.template", "names no field", 'write at least one, as in "{source}"')
-    if task.target in shown:
-        faults.add(f"{where}.template", f"shows the target field {task.target!r} to the model", "leave it out")
-    counts = {}
-    for split, path in task.paths(folder).items():
-        key = f"{where}.{'file' if split == 'train' else split}"
-        counts[split] = _check_file(path, key, fields, faults)
-    return counts
+    else:
+        _check_filling(form, where, faults)
+    if form.target in shown:
+        faults.add(f"{where}.template", f"shows the target field {form.target!r} to the model", "leave it out")
+    return True
 
 
-def _check_file(path: Path, where: str, fields: list[str], faults: Faults) -> int:
+def _check_filling(form: own.Form, where: str, faults: Faults) -> None:
     try:
-        count = 0
-        bad: list[tuple[int, str]] = []
-        for number, what in _lines(path, fields):
-            count += 1
-            if what and len(bad) < MOST_BAD_LINES:
-                bad.append((number, what))
+        render(form.template, form.target, dict.fromkeys(form.fields, "text"), f"{where}.template")
+    except InputError as error:
+        for fault in error.faults:
+            faults.add(fault.where, fault.what, fault.fix)
+
+
+def _key(where: str, split: str) -> str:
+    return f"{where}.{'file' if split == 'train' else split}"
+
+
+def _layout(task: FileTask, folder: Path, where: str, faults: Faults) -> own.Layout | None:
+    """The layout that all files of a task have."""
+    before = len(faults.found)
+    found = {
+        split: layout
+        for split, path in task.paths(folder).items()
+        if (layout := _readable(path, _key(where, split), faults, own.recognise)) is not None
+    }
+    if len(set(found.values())) > 1:
+        told = "; ".join(f"{_key(where, split)} has {layout.name}" for split, layout in found.items())
+        faults.add(where, f"its files have different layouts: {told}", "use one layout in all")
+    elif not found and len(faults.found) == before:
+        faults.add(_key(where, "train"), "holds no examples", "write one JSON object a line")
+    return next(iter(found.values())) if found and len(faults.found) == before else None
+
+
+def _rows(path: Path, form: own.Form, where: str, faults: Faults) -> int:
+    return _readable(path, where, faults, lambda path, where, faults: own.check(path, form, where, faults)) or 0
+
+
+def _readable(path: Path, where: str, faults: Faults, read: Callable[[Path, str, Faults], Found]) -> Found | None:
+    try:
+        return read(path, where, faults)
     except FileNotFoundError:
         faults.add(where, f"{path} does not exist", "paths are relative to the study folder")
-        return 0
     except (OSError, UnicodeDecodeError) as error:
         faults.add(where, f"{path} cannot be read: {error}", "it must be a UTF-8 text file")
-        return 0
-    for number, what in bad:
-        faults.add(
-            where, f"{path.name}, line {number}: {what}", f"each line is a JSON object with text in {', '.join(fields)}"
-        )
-    if not count:
-        faults.add(where, f"{path.name} holds no examples", "write one JSON object a line")
-    return count
-
-
-def _lines(path: Path, fields: list[str]) -> Iterator[tuple[int, str]]:
-    """Number of each line that is not blank, and what is wrong with it ("" if nothing)."""
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                yield number, _wrong(line, fields)
-
-
-def _wrong(line: str, fields: list[str]) -> str:
-    try:
-        example: Any = json.loads(line)
-    except (ValueError, RecursionError):
-        return "is not JSON"
-    if not isinstance(example, dict):
-        return "is not a JSON object"
-    missing = [field for field in fields if not isinstance(example.get(field), str) or not example[field].strip()]
-    return f"has no text in {', '.join(missing)}" if missing else ""
+    return None

@@ -7,7 +7,7 @@ that reading a study needs neither the network nor the files it was made from.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -17,15 +17,22 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 import finescale
-from finescale.errors import Fault, InputError, StudyError
-from finescale.study import config, files, store
+from finescale import registry
+from finescale.errors import Fault, InputError, Refused, StudyError, collecting
+from finescale.lab.corpora.recipes import RECIPES
+from finescale.study import config, files, relate, store
 from finescale.study.plan import Digests, Plan, make_plan
+from finescale.study.spec import Data, StudySpec
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from finescale.lab.corpora import Corpus
+
 LOCK_FILE = "study.lock.json"
 LOCK_LAYOUT = 1
+UNSEEN = "not here yet"
+"""Digest of data that a plan is made without."""
 PACKAGES = ("numpy", "scipy", "pandas", "torch", "transformers", "peft", "tokenizers", "safetensors")
 
 Tell = Callable[[str], None]
@@ -36,7 +43,7 @@ class Study:
     """A study folder with its spec, its data's digests and the corpus's manifest; the rest follows from them."""
 
     folder: Path
-    spec: config.StudySpec
+    spec: StudySpec
     digests: Digests
     provenance: dict[str, Any]
 
@@ -72,8 +79,63 @@ def read_study(folder: Path, tell: Tell = lambda line: None) -> Study:
 
     spec = config.read(folder)
     corpus = corpora.fetch(tier=spec.data.tier, source=spec.data.source, tell=tell)
-    tasks = {name: files.digest(task, folder) for name, task in spec.tasks.items()}
+    check_pools(spec, corpus.manifest)
+    tasks = files.digests(spec.tasks, spec.task_names, folder)
     return Study(folder, spec, Digests(corpus=corpus.digest, tasks=tasks), corpus.manifest)
+
+
+def preview(path: Path, tell: Tell = lambda line: None) -> Study:
+    """Read a study to plan it, from its folder or a ``.toml`` file alone; nothing is fetched and nothing written.
+
+    Data that is not here yet stands in the plan by name, so that its steps count as they are though their ids differ.
+
+    Raises:
+        InputError: the study file, or data that is here, is at fault.
+    """
+    spec, folder = config.read(path), config.study_file(path).parent
+    corpus = _cached(spec.data)
+    if corpus is None:
+        tell(f"The text of tier {spec.data.tier} is not here yet: what tasks hold is taken on trust.")
+    else:
+        check_pools(spec, corpus.manifest)
+    tasks = dict.fromkeys(spec.task_names, UNSEEN)
+    for name in spec.task_names:
+        try:
+            tasks |= files.digests({one: spec.tasks[one] for one in spec.tasks if one == name}, [name], folder)
+        except InputError as error:
+            tell(f"Task {name}: {error}")
+    found = Digests(corpus=corpus.digest if corpus else UNSEEN, tasks=tasks)
+    return Study(folder, spec, found, corpus.manifest if corpus else {})
+
+
+def _cached(data: Data) -> Corpus | None:
+    """The corpus that ``fetch`` would return without fetching anything; None where it would have to."""
+    from finescale.lab.corpora.cache import cache_folder, load
+
+    for recipe in RECIPES:
+        root = cache_folder() / "corpora" / f"{recipe.tier}-{recipe.source}-{recipe.fingerprint()}"
+        if recipe.tier == data.tier and data.source in ("auto", recipe.source) and root.is_dir():
+            return load(root)
+    return None
+
+
+def check_pools(spec: StudySpec, manifest: Mapping[str, Any]) -> None:
+    """Hold the numbers of examples asked for against what built-in tasks have.
+
+    Raises:
+        InputError: some task has fewer training examples, before any is dropped as too long.
+    """
+    pools = {}
+    for name in spec.task_names:
+        own = spec.tasks.get(name)
+        if not isinstance(own, files.FileTask):
+            task = registry.get("task", name)
+            languages = (own.languages if own else ()) or task.languages_in(spec.data.tier)
+            if (size := task.size(manifest, languages)) is not None:
+                pools[name] = size
+    with collecting() as faults:
+        for where, task, examples in relate.asked(spec.methods, spec.finetune, spec.rate_search):
+            relate.check_pool(where, examples, task, pools, faults)
 
 
 def open_study(folder: Path) -> Study:
@@ -90,7 +152,7 @@ def open_study(folder: Path) -> Study:
     if lock.get("layout") != LOCK_LAYOUT:
         raise StudyError(f"{path}: has layout {lock.get('layout')}, this version reads {LOCK_LAYOUT}")
     try:
-        spec, digests = config.StudySpec.model_validate(lock["spec"]), Digests.model_validate(lock["digests"])
+        spec, digests = StudySpec.model_validate(lock["spec"]), Digests.model_validate(lock["digests"])
         return Study(folder, spec, digests, lock["provenance"])
     except (KeyError, ValidationError) as error:
         raise StudyError(f"{path}: is damaged; delete it and run the study again: {error}") from error
@@ -108,7 +170,17 @@ def changes(study: Study) -> list[str]:
 
 
 def write_lock(study: Study) -> None:
-    """Write the lock if it would say something new."""
+    """Write the lock if it would say something new.
+
+    Raises:
+        Refused: the study can be planned but not carried out.
+    """
+    if study.spec.base.models:
+        listed = ", ".join(study.spec.base.models[:3])
+        raise Refused(
+            f"study {study.name!r} is about published models ({listed} …): finescale plans such a study but cannot "
+            "finetune models it has not pretrained; name rungs of its own with `[base] ladder = …`"
+        )
     path = study.folder / LOCK_FILE
     if not path.exists() or store.read_json(path) != _lock(study):
         store.write_json(path, _lock(study))

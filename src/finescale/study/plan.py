@@ -1,4 +1,4 @@
-"""A study's plan: its steps, what each needs, what each costs, and what the design can and cannot identify.
+"""A study's plan: its steps, what each needs and what each costs.
 
 The plan is a pure function of the spec and the digests of its data. A step's id ends in the fingerprint of what it
 *is*, so that a wider grid only adds steps and every record made before keeps its place.
@@ -9,28 +9,33 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import sha256
-from itertools import product
 from typing import Any, Literal
 
 from finescale import registry
 from finescale.core import (
     BaseSpec,
     DataSpec,
-    FinetuneRecipe,
-    MethodSpec,
+    EvaluateSpec,
     Noun,
-    PretrainRecipe,
     RateSearch,
     RunSpec,
-    Shape,
     TaskSpec,
     canonical_json,
 )
-from finescale.lab.ladder import count, forward_flops, shape, train_flops
-from finescale.study.config import MethodChoice, StudySpec
+from finescale.lab import probes
+from finescale.lab.ladder import train_flops
+from finescale.study.cost import evaluate_flops, finetune_flops, pretrain_work
+from finescale.study.families import PublicBase, params_of, public_base
+from finescale.study.files import FileTask
+from finescale.study.grid import Cell, cells, sizes_of
+from finescale.study.shapes import shape_of
+from finescale.study.spec import StudySpec
 
 Kind = Literal["data", "base", "rate", "run"]
+Size = tuple[str, int]
+"""A rung (or model) at a number of pretraining tokens."""
 
 
 class Digests(Noun):
@@ -89,97 +94,182 @@ class _Planner:
     """Holds what the steps of one study share, so that each step is cheap to make."""
 
     def __init__(self, spec: StudySpec, digests: Digests) -> None:
-        self.spec = spec
-        self.tasks = {name: _task(name, spec, digests) for name in spec.finetune.tasks}
-        self.shapes = {rung: shape(rung, spec.base.vocab, spec.base.context) for rung in spec.base.ladder}
-        self.data = DataSpec(
+        self.spec, self.digests = spec, digests
+        self.tasks = {name: self._task(name) for name in spec.finetune.tasks}
+        self.probes = {
+            name: probes.parse(name, spec.evaluate.probe_examples)
+            for name in dict.fromkeys(name for task in self.tasks for name in spec.probes(task))
+        }
+        self.bases: dict[Size, Step] = {}
+        self.searches: dict[tuple[object, ...], Step] = {}
+
+    @cached_property
+    def data(self) -> Step:
+        spec = self.spec
+        others = (name for name in spec.task_names if name not in self.tasks)
+        made = DataSpec(
             corpus=f"{spec.data.corpus}/{spec.data.tier}",
-            corpus_digest=digests.corpus,
+            corpus_digest=self.digests.corpus,
             languages=spec.base.languages,
             vocab=spec.base.vocab,
             context=spec.base.context,
             stream_tokens=spec.data.stream_tokens,
-            tasks=tuple(self.tasks.values()),
+            tasks=(*self.tasks.values(), *map(self._task, others)),
+            probes=tuple(self.probes.values()),
         )
+        return _step("data", f"{spec.data.corpus}-{spec.data.tier}", made, {}, 0.0)
 
     def steps(self) -> Iterator[Step]:
-        data = _step("data", f"{self.spec.data.corpus}-{self.spec.data.tier}", self.data, {}, 0.0)
-        yield data
-        bases = {(rung, tokens): step for rung, tokens, step in self._bases(data)}
-        yield from bases.values()
-        rates = {name: self._rate(name, choice, data, bases) for name, choice in self.spec.methods.items()}
-        yield from (rate for rate in rates.values() if isinstance(rate, Step))
-        for (rung, _), base in bases.items():
-            for name, choice in self.spec.methods.items():
-                yield from self._runs(rung, base, name, choice, rates[name], data)
+        yield self.data
+        self.bases = dict(self._bases())
+        yield from self.bases.values()
+        grid = list(cells(self.spec, self.bases))
+        rates = [self._rate(cell) for cell in grid]
+        yield from self.searches.values()
+        for cell, rate in zip(grid, rates, strict=True):
+            yield from self._runs(cell, rate)
 
-    def _bases(self, data: Step) -> Iterator[tuple[str, int, Step]]:
-        """Each rung at each size, smallest first: a larger size goes on from the trunk of the next smaller one."""
-        recipe = self.spec.base.recipe
+    def _bases(self) -> Iterator[tuple[Size, Step]]:
+        for name in self.spec.base.models:
+            model = public_base(name)
+            label = f"{model.name.rpartition('/')[2]}-{size_label(model.pretrain_tokens)}"
+            yield (model.name, model.pretrain_tokens), _step("base", label, model, {}, 0.0)
         for rung in self.spec.base.ladder:
-            needs, before = {"data": data.id}, 0
-            for tokens in sorted(self.spec.base.pretrain_tokens):
-                base = BaseSpec(
-                    name=rung,
-                    shape=self.shapes[rung],
-                    data=self.data.text_fingerprint(),
-                    pretrain_tokens=tokens,
-                    recipe=recipe,
-                    seed=self.spec.base.seed,
-                )
-                flops = train_flops(base.shape, pretrain_work(tokens, before, recipe))
-                step = _step("base", f"{rung}-{size_label(tokens)}", base, needs, flops)
-                yield rung, tokens, step
-                needs, before = {"data": data.id, "previous": step.id}, tokens
+            yield from self._sizes(rung)
 
-    def _rate(self, name: str, choice: MethodChoice, data: Step, bases: dict[tuple[str, int], Step]) -> Step | float:
-        """The search for a method's rate, or the rate itself where the study names one."""
+    def _sizes(self, rung: str) -> Iterator[tuple[Size, Step]]:
+        """A rung at each of its sizes, smallest first; unless each is a run of its own, a larger size goes on from the
+        next smaller one."""
+        asked = self.spec.base
+        sizes = sorted(sizes_of(rung, self.spec))
+        alone = asked.pretraining == "separate"
+        recipe = asked.recipe.model_copy(
+            update={"schedule": "branches" if asked.pretraining == "branches" else "cosine"}
+        )
+        needs, before = {"data": self.data.id}, 0
+        for tokens in sizes:
+            longest = max(asked.pretrain_tokens) if asked.pretraining == "checkpoints" else tokens
+            base = BaseSpec(
+                name=rung,
+                shape=shape_of(rung, asked),
+                data=self._data.text_fingerprint(),
+                pretrain_tokens=tokens,
+                scheduled_tokens=longest if longest > tokens else None,
+                recipe=recipe,
+                seed=asked.seed,
+            )
+            flops = train_flops(base.shape, pretrain_work(tokens, before, recipe))
+            step = _step("base", f"{rung}-{size_label(tokens)}", base, needs, flops)
+            yield (rung, tokens), step
+            if not alone:
+                needs, before = {"data": self.data.id, "previous": step.id}, tokens
+
+    @property
+    def _data(self) -> DataSpec:
+        assert isinstance(self.data.spec, DataSpec)
+        return self.data.spec
+
+    def _rate(self, cell: Cell) -> Step | float:
+        """The search for a cell's rate, or the rate itself where the study names one."""
+        choice, search = self.spec.methods[cell.method], self.spec.rate_search
         if len(choice.rates) == 1:
             return choice.rates[0]
-        search, spec = self.spec.rate_search, self.spec
-        rung = search.base if search.base != "smallest" else min(self.shapes, key=lambda r: count(self.shapes[r]).total)
-        base = bases[rung, spec.base.pretrain_tokens[0]]
-        method = MethodSpec(name=name, pet_size=choice.sizes[0] if choice.sizes else None, options=choice.options)
+        place = (cell.rung, cell.tokens) if search.per == "base" else self._search_place()
+        sizes = choice.sizes or (None,)
+        size = cell.size if search.per == "pet-size" else sizes[0]
+        key = (cell.method, size, place)
+        if key not in self.searches:
+            self.searches[key] = self._search(cell.method, size, place)
+        return self.searches[key]
+
+    def _search_place(self) -> Size:
+        """The base that rates are searched on: the rung asked for, at the size where other factors vary."""
+        asked = self.spec.rate_search.base
+        named = [place for place in self.bases if asked in ("smallest", place[0])]
+        rung = min(named, key=lambda place: params_of(_base(self.bases[place])).total)[0]
+        centre = self.spec.centre_tokens
+        at = [tokens for name, tokens in self.bases if name == rung]
+        return rung, centre if centre in at else at[0]
+
+    def _search(self, name: str, size: int | None, place: Size) -> Step:
+        spec, base = self.spec, self.bases[place]
+        method = spec.methods[name].method(name, size)
         task = self.tasks[spec.finetune.tasks[0]]
         rate = RateSearch(
             base=base.spec.fingerprint(),
             task=task,
             method=method,
-            recipe=spec.finetune.recipe,
-            examples=search.examples,
-            grid=choice.rates,
-            seed=search.seed,
+            recipe=spec.recipe(name, spec.epochs[0]),
+            examples=spec.rate_search.examples,
+            grid=spec.methods[name].rates,
+            seed=spec.rate_search.seed,
         )
-        each = finetune_flops(self.shapes[rung], task, method, rate.recipe, search.examples, test=False)
-        needs = {"data": data.id, "base": base.id}
-        return _step("rate", f"{name}-{rung}", rate, needs, each * len(choice.rates))
+        each = finetune_flops(_base(base).shape, task, method, rate.recipe, rate.examples)
+        what = {"method": "", "pet-size": str(size or ""), "base": f"-{size_label(place[1])}"}[spec.rate_search.per]
+        per, where = (what, "") if spec.rate_search.per == "pet-size" else ("", what)
+        label = f"{name}{per}-{place[0].rpartition('/')[2]}{where}"
+        return _step("rate", label, rate, {"data": self.data.id, "base": base.id}, each * len(rate.grid))
 
-    def _runs(
-        self, rung: str, base: Step, name: str, choice: MethodChoice, rate: Step | float, data: Step
-    ) -> Iterator[Step]:
-        finetune, where = self.spec.finetune, base.spec.fingerprint()
-        needs = {"data": data.id, "base": base.id} | ({"rate": rate.id} if isinstance(rate, Step) else {})
-        learning_rate = rate.spec.fingerprint() if isinstance(rate, Step) else rate
-        for task, size in product(self.tasks.values(), choice.sizes or (None,)):
-            method = MethodSpec(name=name, pet_size=size, options=choice.options)
-            first = RunSpec(
-                base=where,
-                task=task,
-                method=method,
-                learning_rate=learning_rate,
-                examples=1,
-                seed_subset=0,
-                seed_init=0,
-                seed_order=0,
-                recipe=finetune.recipe,
+    def _runs(self, cell: Cell, rate: Step | float) -> Iterator[Step]:
+        """The runs of one cell: every number of examples, once per seed."""
+        spec, base = self.spec, self.bases[cell.rung, cell.tokens]
+        task, choice = self.tasks[cell.task], spec.methods[cell.method]
+        needs = {"data": self.data.id, "base": base.id} | ({"rate": rate.id} if isinstance(rate, Step) else {})
+        method = choice.method(cell.method, cell.size)
+        first = RunSpec(
+            base=base.spec.fingerprint(),
+            task=task,
+            method=method,
+            learning_rate=rate.spec.fingerprint() if isinstance(rate, Step) else rate,
+            examples=1,
+            seed_subset=0,
+            seed_init=0,
+            seed_order=0,
+            recipe=spec.recipe(cell.method, cell.epochs),
+            evaluate=self._evaluate(cell.task),
+        )
+        shape = _base(base).shape
+        tested = evaluate_flops(shape, first, (self.probes[name] for name in first.evaluate.probes))
+        epochs = "" if cell.epochs is None else f"-e{cell.epochs:g}"
+        label = _safe(f"{task.name}-{method.name}{cell.size or ''}-{base.label}{epochs}")
+        quick = _Fingerprints(first)
+        for examples in spec.examples(cell.method, cell.task):
+            flops = finetune_flops(shape, task, method, first.recipe, examples) + tested
+            for seed in spec.finetune.seeds:
+                level = {"examples": examples, "seed_subset": seed, "seed_init": seed, "seed_order": seed}
+                name = f"{label}-n{examples}-s{seed}"
+                yield Step(f"{name}-{quick.of(level)}", "run", name, first.model_copy(update=level), needs, flops)
+
+    def _evaluate(self, task: str) -> EvaluateSpec:
+        """What the runs of a task are scored by, in an order that does not depend on how the study lists it."""
+        asked = self.spec.evaluate
+        metrics = [name for name in asked.metrics if registry.get("metric", name).decoded]
+        return EvaluateSpec(
+            metrics=tuple(sorted(metrics)),
+            decoded=asked.decoded,
+            beams=asked.beams,
+            probes=tuple(sorted(self.spec.probes(task))),
+        )
+
+    def _task(self, name: str) -> TaskSpec:
+        spec, own = self.spec, self.spec.tasks.get(name)
+        sizes: dict[str, Any] = {key: getattr(spec.finetune, key) for key in ("dev_examples", "test_examples")}
+        if isinstance(own, FileTask):
+            shared = own.model_dump(
+                include={"template", "target", "max_source_tokens", "max_target_tokens", "languages"}
             )
-            quick, cell = _Fingerprints(first), _safe(f"{task.name}-{name}{size or ''}-{base.label}")
-            for examples in finetune.examples:
-                flops = finetune_flops(self.shapes[rung], task, method, finetune.recipe, examples)
-                for seed in finetune.seeds:
-                    level = {"examples": examples, "seed_subset": seed, "seed_init": seed, "seed_order": seed}
-                    label = f"{cell}-n{examples}-s{seed}"
-                    yield Step(f"{label}-{quick.of(level)}", "run", label, first.model_copy(update=level), needs, flops)
+            return TaskSpec(name=name, source="jsonl", digest=self.digests.tasks[name], **sizes, **shared)
+        built_in = registry.get("task", name)
+        languages = (own.languages if own else ()) or built_in.languages_in(spec.data.tier)
+        digest = self.digests.corpus if built_in.origin == "corpus" else self.digests.tasks[name]
+        made: TaskSpec = built_in.spec(digest=digest, languages=languages, **sizes)
+        limits = own.model_dump(include={"max_source_tokens", "max_target_tokens"}, exclude_none=True) if own else {}
+        return made.model_copy(update=limits)
+
+
+def _base(step: Step) -> BaseSpec | PublicBase:
+    assert isinstance(step.spec, BaseSpec | PublicBase)
+    return step.spec
 
 
 class _Fingerprints:
@@ -192,32 +282,3 @@ class _Fingerprints:
         parts = self.parts | {key: str(value) for key, value in changed.items()}
         text = ",".join(f'"{key}":{value}' for key, value in parts.items())
         return sha256(f"{{{text}}}".encode()).hexdigest()[:12]
-
-
-def _task(name: str, spec: StudySpec, digests: Digests) -> TaskSpec:
-    sizes: dict[str, Any] = {key: getattr(spec.finetune, key) for key in ("dev_examples", "test_examples")}
-    if name not in spec.tasks:
-        built_in: TaskSpec = registry.get("task", name).spec(digest=digests.corpus, **sizes)
-        return built_in
-    own = spec.tasks[name]
-    shared: dict[str, Any] = own.model_dump(include={"template", "target", "max_source_tokens", "max_target_tokens"})
-    return TaskSpec(name=name, source="jsonl", digest=digests.tasks[name], **sizes, **shared)
-
-
-def pretrain_work(tokens: int, before: int, recipe: PretrainRecipe) -> float:
-    """Tokens trained on to reach one size after a smaller one: the rest of the trunk and a decay branch."""
-    return tokens - (1 - recipe.decay_fraction) * before
-
-
-def finetune_flops(
-    shape: Shape, task: TaskSpec, method: MethodSpec, recipe: FinetuneRecipe, examples: int, test: bool = True
-) -> float:
-    """FLOPs of one finetuning at most: every example at full length and no early stop.
-
-    All methods count alike: a frozen base saves the weight gradients only, a few per cent of a step here.
-    """
-    prompt = method.pet_size or 0 if registry.get("method", method.name).size_word == "length" else 0
-    length = task.max_source_tokens + task.max_target_tokens + prompt
-    trained = recipe.steps(examples) * recipe.batch_examples * length
-    read = (recipe.dev_checks + 1) * task.dev_examples * length + 2 * test * task.test_examples * length
-    return train_flops(shape, trained) + forward_flops(shape, read)

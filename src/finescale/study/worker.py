@@ -8,7 +8,7 @@ from typing import Any
 from finescale.core import BaseSpec, DataSpec, RateSearch, RunSpec
 from finescale.lab import steps
 from finescale.study import lock, store
-from finescale.study.files import FileTask
+from finescale.study.files import paths_by_task
 from finescale.study.plan import Kind
 from finescale.study.serve import Teller, serve
 
@@ -29,7 +29,8 @@ def execute(root: Path, part: Path, tell: Teller) -> dict[str, Any]:
     place = {role: root / store.FOLDERS[_KIND_OF_ROLE[role]] / needed for role, needed in needs.items()}
     match asked["kind"]:
         case "data":
-            return steps.prepare(DataSpec.model_validate(spec), part, _task_files(root), tell)
+            files = paths_by_task(lock.open_study(root).spec.tasks, root)
+            return steps.prepare(DataSpec.model_validate(spec), part, files, tell)
         case "base":
             return steps.pretrain(BaseSpec.model_validate(spec), part, place["data"], place.get("previous"), tell)
         case "rate":
@@ -40,13 +41,3 @@ def execute(root: Path, part: Path, tell: Teller) -> dict[str, Any]:
 
 
 _KIND_OF_ROLE: dict[str, Kind] = {"data": "data", "base": "base", "previous": "base", "rate": "rate"}
-
-
-def _task_files(root: Path) -> dict[str, Path]:
-    """The user's own files by task; a dev or test file of its own is keyed ``NAME:dev``, ``NAME:test``."""
-    tasks: dict[str, FileTask] = lock.open_study(root).spec.tasks
-    return {
-        name if split == "train" else f"{name}:{split}": path
-        for name, task in tasks.items()
-        for split, path in task.paths(root).items()
-    }

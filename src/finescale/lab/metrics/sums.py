@@ -1,4 +1,4 @@
-"""Metrics over per-example statistics, so that any interval is a cheap resample and any total can be checked.
+"""Metrics of sums: log-perplexity, perplexity, bits per byte.
 
 Rows are one per test example: summed nats of the target, its tokens (end of text included), its UTF-8 bytes.
 """
@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from finescale.core import Score
-
-Floats = NDArray[np.float64]
+from finescale.lab.metrics.interval import DRAWS, LEVEL, Floats, bounds, resampled
 
 
 @dataclass(frozen=True)
@@ -35,23 +33,22 @@ class Metric:
     direction: Literal["lower", "higher"]
     of: Callable[[Floats, Floats, Floats], Floats]
 
-    def score(self, rows: Rows, signature: str, level: float = 0.9, draws: int = 1000) -> Score:
+    decoded: ClassVar[bool] = False
+
+    def score(self, rows: Rows, signature: str, level: float = LEVEL, draws: int = DRAWS) -> Score:
         """Value over the whole set, token-weighted, with a bootstrap interval over examples (fixed seed)."""
-        n = len(rows.nats)
-        counts = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=draws).astype(float)
-        value = self.of(*(np.asarray(x.sum()) for x in (rows.nats, rows.tokens, rows.bytes)))
-        resampled = self.of(counts @ rows.nats, counts @ rows.tokens, counts @ rows.bytes)
-        low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
+        statistics = np.stack([rows.nats, rows.tokens, rows.bytes], 1)
+        low, high = bounds(self.of(*resampled(statistics, draws).T), level)
         return Score(
             metric=self.name,
-            value=float(value),
+            value=float(self.of(*statistics.sum(0))),
             unit=self.unit,
             direction=self.direction,
-            n=n,
-            low=float(low),
-            high=float(high),
+            n=len(statistics),
+            low=low,
+            high=high,
             level=level,
-            signature=f"{self.name}|{signature}|n:{n}",
+            signature=f"{self.name}|{signature}|n:{len(statistics)}",
         )
 
 

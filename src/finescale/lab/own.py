@@ -1,0 +1,205 @@
+"""The user's own examples: JSONL files, the layouts that need no template, and every line that does not fit.
+
+Conversations are told as lines ``Role: content``; the last assistant turn is the target, what comes before it the
+prompt. The layouts are those of TRL (``prompt`` and ``completion``, as strings or as message lists; ``messages``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from finescale.core import fingerprint
+from finescale.errors import Faults
+from finescale.lab.tasks import template_fields
+
+ROLES = {"system": "System", "user": "User", "assistant": "Assistant"}
+LANGUAGE = "language"
+"""Field that holds a row's language, in a task that declares several."""
+MOST_LISTED = 3
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Columns by which rows are known, and the template and target they stand for."""
+
+    name: str
+    columns: tuple[str, ...]
+    template: str
+    target: str
+
+
+LAYOUTS = (
+    Layout("messages", ("messages",), "{prompt}\nAssistant:", "completion"),
+    Layout("prompt and completion as message lists", ("prompt", "completion"), "{prompt}\nAssistant:", "completion"),
+    Layout("prompt and completion", ("prompt", "completion"), "{prompt}", "completion"),
+    Layout("src and tgt", ("src", "tgt"), "Source: {src}\nTarget:", "tgt"),
+)
+
+
+@dataclass(frozen=True)
+class Form:
+    """How rows are read: a template over fields, the target, the languages, and columns left unused on purpose."""
+
+    template: str
+    target: str
+    languages: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+
+    @property
+    def fields(self) -> list[str]:
+        """Fields each row must have."""
+        of_language = [LANGUAGE] if len(self.languages) > 1 else []
+        return list(dict.fromkeys([*template_fields(self.template), self.target, *of_language]))
+
+
+def digest(paths: Mapping[str, Path]) -> str:
+    """Identity of files by split: over their content, never their paths."""
+    return fingerprint({split: _sha256(path) for split, path in paths.items()})
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """Number and object of each line that is not blank, or what is wrong with the line.
+
+    Raises:
+        OSError: the file cannot be read.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    with path.open(encoding="utf-8-sig", newline="\n") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield number, _object(line)
+
+
+def _object(line: str) -> dict[str, Any] | str:
+    try:
+        row: Any = json.loads(line)
+    except (ValueError, RecursionError):
+        return "is not JSON"
+    return row if isinstance(row, dict) else "is not a JSON object"
+
+
+def fields_of(row: Mapping[str, Any], form: Form) -> dict[str, Any]:
+    """The fields of a row, conversations told as text.
+
+    Raises:
+        ValueError: a conversation or the row's language is not as it should be; says how.
+    """
+    wanted = set(form.fields)
+    fields = dict(row)
+    if {"prompt", "completion"} <= wanted and not isinstance(row.get("prompt"), str):
+        fields |= _conversation(row)
+    if len(form.languages) > 1 and row.get(LANGUAGE) not in form.languages:
+        raise ValueError(f"its {LANGUAGE} is {row.get(LANGUAGE)!r}, not one of {', '.join(form.languages)}")
+    empty = [name for name in form.fields if not isinstance(fields.get(name), str) or not fields[name].strip()]
+    if empty:
+        raise ValueError(f"has no text in {', '.join(empty)}")
+    return fields
+
+
+def unused(row: Mapping[str, Any], form: Form) -> list[str]:
+    """Columns that neither the template nor the target uses and that were not left out on purpose."""
+    if {"prompt", "completion"} <= set(form.fields) and isinstance(row.get("messages"), list):
+        row = {name: value for name, value in row.items() if name != "messages"}
+    return [name for name in row if name not in {*form.fields, *form.ignore}]
+
+
+def language_of(row: Mapping[str, Any], languages: tuple[str, ...]) -> str:
+    """Code of the target's language; "" where none was declared."""
+    return str(row[LANGUAGE]) if len(languages) > 1 else languages[0] if languages else ""
+
+
+def _conversation(row: Mapping[str, Any]) -> dict[str, str]:
+    messages = row.get("messages")
+    if isinstance(messages, list):
+        return _told(messages[:-1], messages[-1:])
+    prompt, completion = row.get("prompt"), row.get("completion")
+    if isinstance(prompt, list) and isinstance(completion, list):
+        return _told(prompt, completion)
+    return {}
+
+
+def _told(prompt: list[Any], completion: list[Any]) -> dict[str, str]:
+    for message in [*prompt, *completion]:
+        role, content = (message.get(key) for key in ("role", "content")) if isinstance(message, dict) else (None, None)
+        if role not in ROLES or not isinstance(content, str) or not content.strip():
+            raise ValueError(f"has a message that is not a role ({', '.join(ROLES)}) with text: {message!r:.80}")
+    if len(completion) != 1 or completion[0]["role"] != "assistant":
+        raise ValueError("does not end in one message of the assistant")
+    if not prompt:
+        raise ValueError("has no message before the answer")
+    told = "\n".join(f"{ROLES[message['role']]}: {message['content']}" for message in prompt)
+    return {"prompt": told, "completion": completion[0]["content"]}
+
+
+def recognise(path: Path, where: str, faults: Faults) -> Layout | None:
+    """The one layout that all rows of a file have; rows of none, or of several layouts, are faults with their lines."""
+    found: dict[Layout | str, list[int]] = {}
+    for number, row in lines(path):
+        if isinstance(row, dict):
+            found.setdefault(_layout(row), []).append(number)
+    strange = [(key, numbers) for key, numbers in found.items() if isinstance(key, str)]
+    for columns, numbers in strange[:MOST_LISTED]:
+        known = "; ".join(" and ".join(layout.columns) for layout in (LAYOUTS[0], *LAYOUTS[2:]))
+        fix = f"name a template and a target, or use one of: {known}"
+        faults.add(where, f"{path.name}, {_listed(numbers)}: no layout has the columns {columns}", fix)
+    layouts = {key: numbers for key, numbers in found.items() if isinstance(key, Layout)}
+    if len(layouts) > 1:
+        mixed = "; ".join(f"{layout.name} in {_listed(numbers)}" for layout, numbers in layouts.items())
+        faults.add(where, f"{path.name} mixes layouts: {mixed}", "use one layout in a file, or a file for each")
+    return next(iter(layouts)) if len(layouts) == 1 and not strange else None
+
+
+def _layout(row: Mapping[str, Any]) -> Layout | str:
+    """The layout of a row, or its columns if none or several fit."""
+    fits = [layout for layout in LAYOUTS if set(layout.columns) <= row.keys()]
+    lists = isinstance(row.get("prompt"), list)
+    fits = [one for one in fits if one.columns[0] != "prompt" or (one is LAYOUTS[1]) == lists]
+    return fits[0] if len(fits) == 1 else ", ".join(map(str, row)) or "(none)"
+
+
+def _listed(numbers: list[int]) -> str:
+    if len(numbers) == 1:
+        return f"line {numbers[0]}"
+    more = f" and {len(numbers) - 10} more" if len(numbers) > 10 else ""
+    return f"lines {', '.join(map(str, numbers[:10]))}{more}"
+
+
+def check(path: Path, form: Form, where: str, faults: Faults) -> int:
+    """Rows of a file; lines that cannot be read and columns nobody uses are faults."""
+    count = 0
+    bad: list[tuple[int, str]] = []
+    left: dict[str, list[int]] = {}
+    for number, row in lines(path):
+        count += 1
+        if isinstance(row, str):
+            bad.append((number, row))
+            continue
+        for name in unused(row, form):
+            left.setdefault(name, []).append(number)
+        try:
+            fields_of(row, form)
+        except ValueError as problem:
+            bad.append((number, str(problem)))
+    for number, what in bad[:MOST_LISTED]:
+        fix = f"each line is a JSON object with text in {', '.join(form.fields)}"
+        faults.add(where, f"{path.name}, line {number}: {what}", fix)
+    if len(bad) > MOST_LISTED:
+        faults.add(where, f"{path.name}: {len(bad)} lines in all are wrong", _listed([number for number, _ in bad]))
+    if left and not bad:
+        named = "; ".join(f"{name!r} ({_listed(numbers)})" for name, numbers in left.items())
+        ignore = ", ".join(json.dumps(name, ensure_ascii=False) for name in left)
+        fix = f"use them in the template, or write ignore = [{ignore}]"
+        faults.add(where, f"{path.name} has fields that are not used: {named}", fix)
+    if not count:
+        faults.add(where, f"{path.name} holds no examples", "write one JSON object a line")
+    return count

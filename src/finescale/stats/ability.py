@@ -1,0 +1,118 @@
+"""What finetuning does to other abilities: zero- and few-shot translation, and off-task loss (forgetting).
+
+A table of probes has one row per run, probe and metric: the tuned model's ``value`` and the untouched base's
+``zero_value``. *Kept* is the change from base to tuned model, turned so that higher is better; methods are compared on
+the same base, probe, number of examples and seed, where the base cancels.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from finescale.errors import collecting, near
+
+COLUMNS = ["run", "probe", "metric", "value", "zero_value", "task", "method", "examples"]
+SAME = ["task", "base", "pretrain_tokens", "probe", "metric", "examples", "seed"]
+_LOWER = re.compile(r"^(nll|loss|perplexity|bits.per.byte)$|.rate$")
+
+
+def read_probes(frame: pd.DataFrame) -> pd.DataFrame:
+    """Check a table of probes and add ``kind`` (zero-shot, few-shot, text, task), ``shots`` and ``kept``.
+
+    Flagged runs and rows without a value are left out.
+
+    Raises:
+        InputError: columns are missing; every one is named.
+    """
+    with collecting() as faults:
+        for name in COLUMNS:
+            if name not in frame:
+                faults.add(f"probes, column {name!r}", "is missing", near(name, map(str, frame.columns)))
+    for name, value in (("base", "base"), ("pretrain_tokens", 0.0), ("seed", 0), ("pet_size", np.nan), ("flag", "")):
+        if name not in frame:
+            frame = frame.assign(**{name: value})
+    good = (frame["flag"].fillna("") == "") & np.isfinite(pd.to_numeric(frame["value"], errors="coerce"))
+    frame = frame[good].reset_index(drop=True)
+    sign = np.where(frame["metric"].map(lower_is_better), -1.0, 1.0)
+    return frame.assign(
+        kind=frame["probe"].map(kind_of),
+        shots=frame["probe"].map(shots_of),
+        kept=sign * (frame["value"].astype(float) - pd.to_numeric(frame["zero_value"], errors="coerce")),
+        pet_size=pd.to_numeric(frame["pet_size"], errors="coerce").fillna(0.0),
+    )
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a lower value of this metric is better (losses and rates of faults)."""
+    return bool(_LOWER.search(metric))
+
+
+def shots_of(probe: str) -> int:
+    """Demonstrations before the question: ``fr-de@5`` has 5."""
+    found = re.search(r"@(\d+)$", probe)
+    return int(found[1]) if found else 0
+
+
+def kind_of(probe: str) -> str:
+    """``text`` or ``task`` (off-task loss), ``zero-shot`` or ``few-shot`` (translation)."""
+    head = probe.partition(":")[0]
+    if head in ("text", "task") and ":" in probe:
+        return head
+    return "few-shot" if shots_of(probe) else "zero-shot"
+
+
+def ability_table(probes: pd.DataFrame, level: float = 0.9) -> pd.DataFrame:
+    """Mean over bases and seeds per task, method, PET size, examples, probe and metric.
+
+    Returns:
+        ``task, method, pet_size, examples, kind, probe, metric, untouched, tuned, kept, low, high, runs``; ``kept`` is
+        the change, higher is better, with a Student interval over runs (NaN for one).
+    """
+    rows = []
+    keys = ["task", "method", "pet_size", "examples", "kind", "probe", "metric"]
+    for key, part in probes.groupby(keys, sort=True, dropna=False):
+        kept = part["kept"].dropna().to_numpy(float)
+        low, high = student(kept, level)
+        mean = float(kept.mean()) if len(kept) else np.nan
+        values = [part["zero_value"].astype(float).mean(), part["value"].mean(), mean, low, high, len(part)]
+        rows.append([*key, *values])
+    return pd.DataFrame(rows, columns=[*keys, "untouched", "tuned", "kept", "low", "high", "runs"])
+
+
+def student(values: Any, level: float) -> tuple[float, float]:
+    """Interval of a mean by Student's t; none for fewer than two values."""
+    K = len(values)
+    if K < 2:
+        return np.nan, np.nan
+    reach = float(stats.t.ppf((1 + level) / 2, K - 1) * np.std(values, ddof=1) / np.sqrt(K))
+    return float(np.mean(values)) - reach, float(np.mean(values)) + reach
+
+
+def against_full(probes: pd.DataFrame) -> pd.DataFrame:
+    """PET minus full finetuning on the same base, probe, examples and seed: ``difference`` of what is kept.
+
+    A PET method of several sizes counts with the one that has most runs.
+    """
+    full = probes[probes["method"] == "full"]
+    parts = []
+    for method, part in probes[probes["method"] != "full"].groupby("method"):
+        size = part.groupby("pet_size").size().idxmax()
+        both = part[part["pet_size"] == size].merge(full, on=SAME, suffixes=("", "_full"))
+        parts.append(both.assign(method=method, difference=both["kept"] - both["kept_full"]))
+    if not parts:
+        return pd.DataFrame(columns=[*SAME, "method", "difference", "kind", "run", "run_full"])
+    joined = pd.concat(parts, ignore_index=True)
+    known: pd.DataFrame = joined[np.isfinite(joined["difference"])]
+    return known
+
+
+def cluster_means(both: pd.DataFrame) -> Any:
+    """Mean difference per cluster (K,): per base where there are four or more, else per base and seed."""
+    by = ["base", "pretrain_tokens"]
+    clusters = by if both.groupby(by).ngroups >= 4 else [*by, "seed"]
+    return both.groupby(clusters, dropna=False)["difference"].mean().to_numpy(float)

@@ -1,0 +1,97 @@
+"""What a step costs before it is run: FLOPs, memory and disk, in closed form and at most.
+
+Every example is counted at full length and no run stops early; decoding is counted by FLOPs like reading, though a CPU
+does far fewer of them a second there. What steps really took corrects for that (``study/pace.py``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+from finescale import registry
+from finescale.core import (
+    BaseSpec,
+    DataSpec,
+    FinetuneRecipe,
+    MethodSpec,
+    Noun,
+    PretrainRecipe,
+    ProbeSpec,
+    RateSearch,
+    RunSpec,
+    Shape,
+    TaskSpec,
+)
+from finescale.lab.ladder import LIBRARIES, count, forward_flops, memory, train_flops
+
+BASE_COPIES = 7
+"""Of a base in fp32: its weights, its trunk (weights and two moments) and a state to resume from while it is made."""
+BYTES_PER_TASK = 10_000_000
+BYTES_PER_RUN = 50_000
+"""A run's record and curve: 20 to 40 kB as seen, rounded up."""
+ROW_BYTES = 24
+ANSWER_BYTES = 600
+
+
+def pretrain_work(tokens: int, before: int, recipe: PretrainRecipe) -> float:
+    """Tokens trained on to reach one size after a smaller one: the rest, and the smaller one's decay branch again."""
+    again = recipe.decay_fraction if recipe.schedule == "branches" else 0.0
+    return tokens - (1 - again) * before
+
+
+def length(task: TaskSpec, method: MethodSpec) -> int:
+    """Tokens of an example at its longest: source, target and soft prompt."""
+    prompt = method.pet_size or 0 if registry.get("method", method.name).size_word == "length" else 0
+    return task.max_source_tokens + task.max_target_tokens + prompt
+
+
+def finetune_flops(shape: Shape, task: TaskSpec, method: MethodSpec, recipe: FinetuneRecipe, examples: int) -> float:
+    """FLOPs of one finetuning with its dev checks at most, without the test.
+
+    All methods count alike: a frozen base saves the weight gradients only, a few per cent of a step here.
+    """
+    each = length(task, method)
+    trained = recipe.steps(examples) * recipe.batch_examples * each
+    return train_flops(shape, trained) + forward_flops(shape, (recipe.dev_checks + 1) * task.dev_examples * each)
+
+
+def evaluate_flops(shape: Shape, run: RunSpec, probes: Iterable[ProbeSpec]) -> float:
+    """FLOPs of testing one run: its test set, the answers it decodes and its probes, which fill the context."""
+    each, asked = length(run.task, run.method), run.evaluate
+    read = run.task.test_examples * each + min(asked.decoded, run.task.test_examples) * each * asked.beams
+    for probe in probes:
+        decoded = min(asked.decoded, probe.examples) if probe.kind == "translation" else 0
+        read += (probe.examples + decoded * asked.beams) * shape.context
+    return forward_flops(shape, read)
+
+
+def step_memory(spec: Noun, shapes: Mapping[str, Shape]) -> int:
+    """Estimated bytes that a base, rate or run step holds at its peak, its worker's libraries included.
+
+    Args:
+        spec: of the step; a published model is not made here and counts nothing.
+        shapes: shape of each base by its fingerprint.
+    """
+    if isinstance(spec, BaseSpec):
+        rows = max(1, spec.recipe.batch_tokens // spec.shape.context)
+        whole = count(spec.shape).total
+        return LIBRARIES + memory(spec.shape, whole, rows, spec.shape.context, spec.recipe.optimiser).total
+    if isinstance(spec, RunSpec | RateSearch):
+        shape, method = shapes[spec.base], registry.get("method", spec.method.name)
+        rows = math.ceil(spec.recipe.batch_examples * length(spec.task, spec.method) / shape.context)
+        trained = method.pet_params(shape, spec.method.pet_size)
+        return LIBRARIES + memory(shape, trained, rows, shape.context, spec.recipe.optimiser).total
+    return 0
+
+
+def step_disk(spec: Noun) -> int:
+    """Bytes a step may need on disk, by estimate: what it leaves and, for a base, a state to resume from."""
+    if isinstance(spec, DataSpec):
+        return 2 * spec.stream_tokens + BYTES_PER_TASK * (len(spec.tasks) + len(spec.probes))
+    if isinstance(spec, BaseSpec):
+        return 4 * BASE_COPIES * count(spec.shape).total
+    if isinstance(spec, RunSpec):
+        sets = 1 + len(spec.evaluate.probes)
+        return BYTES_PER_RUN + ROW_BYTES * spec.task.test_examples + ANSWER_BYTES * sets * spec.evaluate.decoded
+    return BYTES_PER_RUN
