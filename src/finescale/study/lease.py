@@ -22,6 +22,7 @@ from typing import Any
 from finescale.errors import StudyError
 
 LEASE = "leases/driver.json"
+WORKERS = "leases/workers"
 SECONDS_FOR_OLD_WORKERS = 5.0
 SECONDS_BETWEEN_BEATS = 2.0
 MISSED_BEATS = 5
@@ -75,6 +76,8 @@ def hold(folder: Path, tell: Callable[[str], None] = lambda line: None) -> Itera
         ) from error
     try:
         _lock(descriptor, folder)
+        with _opened(folder / WORKERS) as workers:
+            _lock(workers, folder)
         _outwait(path, folder, tell)
     except BaseException:
         os.close(descriptor)
@@ -86,6 +89,14 @@ def hold(folder: Path, tell: Callable[[str], None] = lambda line: None) -> Itera
     finally:
         with suppress(OSError):
             lease.end()
+
+
+@contextmanager
+def working(folder: str) -> Iterator[None]:
+    """Keep new drivers waiting while a step runs whose process does not hold the driver's own descriptor."""
+    with _opened(Path(folder) / WORKERS) as descriptor:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
 
 
 def driven(folder: Path) -> bool:
@@ -114,6 +125,16 @@ def _lock(descriptor: int, folder: Path) -> None:
             if time.monotonic() >= deadline:
                 raise _held(folder, _read(folder / LEASE)) from None
             time.sleep(0.1)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    path.parent.mkdir(exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _outwait(path: Path, folder: Path, tell: Callable[[str], None]) -> None:
