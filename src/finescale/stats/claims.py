@@ -161,13 +161,9 @@ def judge_all(evidence: Evidence, level: float) -> Claims:
 
 def _forms(evidence: Evidence) -> Iterator[Piece]:
     for cell, factor in each_slice(evidence.cells):
-        one = evidence.fits[cell.task, cell.method]
-        errors = [one.deviation(law, factor, held=True) for law in ("additive", "multiplicative")]
-        if errors[0] is not None and errors[1] is not None:
+        gain = evidence.fits[cell.task, cell.method].gain(factor)
+        if gain is not None:
             where = {"task": cell.task, "method": cell.method, "factor": factor}
-            gain = errors[0] - errors[1]
-            # Noise on top of noise draws two errors together; the draws tell the spread, the estimate the place.
-            gain[1:] += gain[0] - np.median(gain[1:])
             yield of_draws(where, gain, evidence.runs(cell.task, cell.method, factor))
 
 

@@ -205,6 +205,17 @@ class Protocol:
         said = fitted.predict(factor, part[factor].to_numpy(), part["examples"].to_numpy())
         return np.asarray(np.abs(said - self.losses[:, rows]).mean(axis=1))
 
+    def gain(self, factor: str) -> Array | None:
+        """Held-out deviation, additive minus multiplicative (1 + B,); above 0 the multiplicative law is better.
+
+        Noise on top of noise draws two errors together, so the draws tell the spread and the estimate the place.
+        """
+        errors = [self.deviation(law, factor, held=True) for law in ("additive", "multiplicative")]
+        if errors[0] is None or errors[1] is None:
+            return None
+        gap = errors[0] - errors[1]
+        return np.append(gap[0], gap[1:] + gap[0] - np.median(gap[1:]))
+
 
 LAWS = (MULTIPLICATIVE, ADDITIVE)
 
