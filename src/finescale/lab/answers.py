@@ -25,7 +25,7 @@ FLAGS = ("empty", "repetition", "wrong_language", "too_long")
 
 
 @dataclass(frozen=True)
-class TestSet:
+class EvaluationSet:
     """An evaluation set of a run.
 
     Attributes:
@@ -61,7 +61,7 @@ class TestSet:
         return f"{'greedy' if self.beams == 1 else f'beams-{self.beams}'}-{self.limit}-tokens"
 
 
-def write(net: Any, test: TestSet, prefix: torch.Tensor | None = None) -> Answers:
+def write(net: Any, test: EvaluationSet, prefix: torch.Tensor | None = None) -> Answers:
     """Decode the first ``test.decoded`` examples of a set, its languages in proportion.
 
     An answer also ends at its first line break where no reference has one: a base that nobody has finetuned does not
@@ -83,7 +83,7 @@ def write(net: Any, test: TestSet, prefix: torch.Tensor | None = None) -> Answer
     )
 
 
-def metrics_of(test: TestSet) -> Iterator[TextMetric]:
+def metrics_of(test: EvaluationSet) -> Iterator[TextMetric]:
     """The metrics its answers are graded by: those asked for, then the rates of degenerate answers."""
     yield from (registry.get("metric", name) for name in test.metrics)
     yield from RATES

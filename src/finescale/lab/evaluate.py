@@ -24,7 +24,7 @@ from finescale.core import RunSpec, Score
 from finescale.errors import Fault, InputError
 from finescale.lab import answers as written
 from finescale.lab import model
-from finescale.lab.answers import TestSet
+from finescale.lab.answers import EvaluationSet
 from finescale.lab.metrics import Rows
 from finescale.lab.metrics.text import Answers
 from finescale.lab.packing import Example, pack
@@ -43,7 +43,7 @@ class Judged:
     answers: pd.DataFrame | None = None
 
 
-def sets_of(spec: RunSpec, data: Path) -> list[TestSet]:
+def sets_of(spec: RunSpec, data: Path) -> list[EvaluationSet]:
     """The evaluation sets of a run: its task's test set first, then its probes.
 
     Raises:
@@ -54,16 +54,16 @@ def sets_of(spec: RunSpec, data: Path) -> list[TestSet]:
     if named and not asked.decoded:
         fix = "say under evaluate.decoded how many test examples to decode"
         raise InputError(Fault("evaluate.metrics", f"{', '.join(named)} need decoded answers", fix))
-    full = TestSet(data, spec.task.name, named, asked.decoded, asked.beams, spec.task.max_target_tokens)
+    full = EvaluationSet(data, spec.task.name, named, asked.decoded, asked.beams, spec.task.max_target_tokens)
     return [full, *(_probe(full, name) for name in asked.probes)]
 
 
-def _probe(full: TestSet, name: str) -> TestSet:
+def _probe(full: EvaluationSet, name: str) -> EvaluationSet:
     """A probe's set; only translations are decoded, as another ability's answers to these metrics mean little."""
-    return replace(full, name=name) if parse(name).kind == "translation" else TestSet(full.data, name)
+    return replace(full, name=name) if parse(name).kind == "translation" else EvaluationSet(full.data, name)
 
 
-def judge(net: Any, test: TestSet, prefix: torch.Tensor | None = None) -> Judged:
+def judge(net: Any, test: EvaluationSet, prefix: torch.Tensor | None = None) -> Judged:
     """Score a model on a set; ``prefix`` is its soft prompt, (length, width)."""
     found = rows(net, test.examples(), net.config.max_position_embeddings, prefix)
     judged = Judged(found, scores(found, test.data))
@@ -76,7 +76,7 @@ def judge(net: Any, test: TestSet, prefix: torch.Tensor | None = None) -> Judged
     return judged
 
 
-def untouched(net: Any, base: Path, test: TestSet) -> Judged:
+def untouched(net: Any, base: Path, test: EvaluationSet) -> Judged:
     """Score a base nobody has finetuned, worked out once and kept beside its weights for later runs.
 
     What is kept is derived and may be deleted; it is renamed into place, so two workers that make it at once agree.
@@ -97,7 +97,7 @@ def untouched(net: Any, base: Path, test: TestSet) -> Judged:
     return judged
 
 
-def untouched_rows(net: Any, base: Path, test: TestSet, split: str = "test") -> Rows:
+def untouched_rows(net: Any, base: Path, test: EvaluationSet, split: str = "test") -> Rows:
     """Per-example sums of a base nobody has finetuned, kept beside its weights."""
     path = base / f"untouched-{test.key(split)}-{split}.parquet"
     if not path.exists():

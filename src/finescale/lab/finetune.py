@@ -19,7 +19,7 @@ import torch
 from finescale import registry
 from finescale.core import FinetuneRecipe, MethodSpec, RateSearch, RunSpec, Shape
 from finescale.lab import evaluate, fastpath, ladder, model
-from finescale.lab.answers import TestSet
+from finescale.lab.answers import EvaluationSet
 from finescale.lab.methods import Attached, Method
 from finescale.lab.packing import Example, pack
 from finescale.lab.prepare import Tell, load_split
@@ -125,7 +125,9 @@ def search_rate(spec: RateSearch, out: Path, data: Path, base: Path, tell: Tell)
     began = time.perf_counter(), time.process_time()
     train_set = subset(load_split(data, spec.task.name, "train"), spec.examples, spec.seed)
     dev_set = load_split(data, spec.task.name, "dev")
-    zero_dev = evaluate.mean_nats(evaluate.untouched_rows(model.load(base), base, TestSet(data, spec.task.name), "dev"))
+    zero_dev = evaluate.mean_nats(
+        evaluate.untouched_rows(model.load(base), base, EvaluationSet(data, spec.task.name), "dev")
+    )
     trials: dict[float, Tuned] = {}
     todo = list(spec.grid)
     budget = len(todo) + WIDENINGS
