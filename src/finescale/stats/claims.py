@@ -142,9 +142,9 @@ def gather(runs: Any, probes: pd.DataFrame | None, draws: int, seed: int, level:
         raise InputError(Fault("level", f"{level} is not between 0.5 and 1", "0.9 is usual"))
     if draws < 20:
         raise InputError(Fault("draws", f"{draws} are too few for an interval", "200 is usual"))
+    known = read_probes(probes) if probes is not None and len(probes) else None
     cells = cut(runs)
     fits = {(cell.task, cell.method): protocol(cell, draws, seed) for cell in cells}
-    known = read_probes(probes) if probes is not None and len(probes) else None
     return Evidence(cells, fits, known, seed)
 
 
