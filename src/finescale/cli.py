@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from finescale import cli_stats
+from finescale import cli_paper, cli_stats
 from finescale.errors import FinescaleError, InputError
 
 if TYPE_CHECKING:
@@ -167,6 +167,8 @@ def fit(
 
 app.command()(cli_stats.forecast)
 app.command()(cli_stats.compare)
+app.command()(cli_paper.tables)
+app.command()(cli_paper.claims)
 
 
 def _fit_study(folder: Path, as_json: bool) -> None:
