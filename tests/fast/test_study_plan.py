@@ -13,9 +13,9 @@ from study_toy import TOML, toy_study
 
 from finescale.core import MethodSpec, canonical_json
 from finescale.lab.ladder import shape, train_flops
+from finescale.study.cost import pretrain_work
 from finescale.study.design import Span, summarise
 from finescale.study.lock import Study
-from finescale.study.cost import pretrain_work
 from finescale.study.plan import Plan, make_plan, size_label
 
 
