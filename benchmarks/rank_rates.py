@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--task", default="mt-en-de")
     parser.add_argument("--method", default="lora")
-    parser.add_argument("--rung", default="s")
+    parser.add_argument("--rung", default="xs")
     parser.add_argument("--tokens", type=int, default=400_000)
     parser.add_argument("--examples", type=int, default=500)
     parser.add_argument("--dev", type=int, default=200)

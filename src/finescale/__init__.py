@@ -20,6 +20,7 @@ _PUBLIC: dict[str, str] = {
     "Runs": "finescale.stats.runs",
     "advise": "finescale.stats.advise",
     "analyse": "finescale.study.analyse",
+    "claims": "finescale.stats.claims",
     "compare": "finescale.stats.select",
     "critical_size": "finescale.stats.critical",
     "fit": "finescale.stats.fit",
@@ -29,6 +30,7 @@ _PUBLIC: dict[str, str] = {
     "read_runs": "finescale.stats.runs",
     "read_study": "finescale.study.lock",
     "run": "finescale.study.run",
+    "tables": "finescale.report.paper",
     "write_page": "finescale.report.page",
 }
 

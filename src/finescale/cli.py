@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from finescale import cli_engine, cli_stats
+from finescale import cli_engine, cli_paper, cli_stats
 from finescale.errors import Fault, FinescaleError, InputError
 
 if TYPE_CHECKING:
@@ -189,6 +189,8 @@ def fit(
 
 app.command()(cli_stats.forecast)
 app.command()(cli_stats.compare)
+app.command()(cli_paper.tables)
+app.command()(cli_paper.claims)
 
 
 def _fit_study(folder: Path, as_json: bool) -> None:

@@ -33,7 +33,7 @@ schema = 1
 ladder = ["xs"]
 pretrain_tokens = [-1]
 [finetune]
-tasks = ["mt-en"]
+tasks = ["mt-en-d"]
 examples = []
 [methods.lorra]
 """
@@ -42,7 +42,7 @@ examples = []
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
-    write_tiny_corpus(folder)
+    write_tiny_corpus(folder, pairs=1200)
     return folder
 
 

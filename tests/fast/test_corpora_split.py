@@ -9,16 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finescale.lab.corpora.build import clean_pairs
-from finescale.lab.corpora.clean import normal, words
-from finescale.lab.corpora.rows import Pair
+from finescale.lab.corpora.clean import normal
+from finescale.lab.corpora.languages import words
+from finescale.lab.corpora.multiway import join
+from finescale.lab.corpora.rows import Pair, Summary
 from finescale.lab.corpora.split import (
+    CHARACTER_JACCARD,
     JACCARD,
+    LEAK_CHARACTERS,
     LEAK_WORDS,
     SPLITS,
     WHOLE_TEXT_WORDS,
     LeakCheck,
     near_duplicates,
     runs_of,
+    shingles,
     split_of,
     split_rows,
 )
@@ -42,13 +47,13 @@ def test_train_and_held_out_share_nothing(rows: list[Pair]) -> None:
     kept = [row for split in SPLITS for row in parts[split]]
     assert len(kept) + dropped.total() == len(rows)
     assert all(split_of(row.group) == split for split in SPLITS for row in parts[split])
-    held = [*parts["dev"], *parts["test"]]
+    apart = [(one, row) for one in (*parts["dev"], *parts["test"]) for row in parts["train"]]
+    apart += [(one, row) for one in parts["dev"] for row in parts["test"]]
     for side in (0, 1):
-        for one in held:
-            for row in parts["train"]:
-                a, b = (frozenset(words(r.sides[side])) for r in (one, row))
-                assert similarity(a, b) < JACCARD
-                assert set(runs_of(one.sides[side])).isdisjoint(runs_of(row.sides[side]))
+        for one, row in apart:
+            a, b = (frozenset(words(r.sides[side])) for r in (one, row))
+            assert similarity(a, b) < JACCARD
+            assert set(runs_of(one.sides[side])).isdisjoint(runs_of(row.sides[side]))
     firsts = [normal(row.src) for row in kept]
     assert len(set(firsts)) == len(firsts)
 
@@ -112,3 +117,65 @@ def test_pairs_are_cut_into_sentences() -> None:
         ("This is the first.", "Dies ist der erste.", "g"),
         ("This is the next.", "Dies ist der nächste.", "g"),
     ]
+
+
+HAN = st.text(alphabet="的一是在不了有和人这中大为上个国我以要他", min_size=1, max_size=40)
+GROUPS = st.integers(0, 60).map(lambda i: f"page:{i}")
+
+
+@given(st.lists(st.builds(Summary, st.just("zh"), HAN, HAN, st.just("made"), GROUPS), max_size=30))
+def test_chinese_is_parted_by_its_characters(rows: list[Summary]) -> None:
+    parts, _ = split_rows(rows)
+    apart = [(one, row) for one in (*parts["dev"], *parts["test"]) for row in parts["train"]]
+    for one, row in [*apart, *((one, row) for one in parts["dev"] for row in parts["test"])]:
+        for side in (0, 1):
+            a, b = one.sides[side], row.sides[side]
+            if len(a) > 1 and len(b) > 1:
+                assert similarity(shingles(a), shingles(b)) < CHARACTER_JACCARD
+            assert all(a[i : i + LEAK_CHARACTERS] not in b for i in range(len(a) - LEAK_CHARACTERS + 1))
+
+
+def test_a_changed_word_does_not_hide_a_chinese_duplicate() -> None:
+    """One word of two characters differs; without spaces, sets of words would have nothing in common."""
+    group = {split: next(f"lo:{i}" for i in range(99) if split_of(f"lo:{i}") == split) for split in SPLITS}
+    text = "在「隐藏」区域中，选中「隐藏」复选框，然后单击「确定」按钮关闭对话框。"
+    rows = [
+        Pair("en-zh", "Tick the box and close the dialogue.", text, "m", group["train"]),
+        Pair("en-zh", "Choose hide and leave with the button.", text.replace("单击", "按下"), "m", group["test"]),
+        Pair(
+            "en-zh", "Something else altogether stands here.", "修改字符大小以适应文本框大小的文字", "m", group["test"]
+        ),
+    ]
+    parts, dropped = split_rows(rows)
+    assert [row.tgt for row in parts["test"]] == [rows[2].tgt]
+    assert dropped["held-out near a train row"] == 1
+
+
+def test_a_chinese_passage_is_found_inside_a_document() -> None:
+    held = "规则设定不允许该连接，因为服务器拒绝了请求。"
+    check = LeakCheck([held, "打开文件"])
+    assert check.leaks(f"前面的文字。{held.replace('，', ' ')}后面的文字。")
+    assert not check.leaks("打开文件并规则设定不允许该连接")
+
+
+@given(st.lists(st.tuples(GROUPS, TEXTS, st.sampled_from(["de", "zh", "fr", "it"]), TEXTS), max_size=60))
+def test_rows_in_many_languages_hold_out_what_their_pairs_do(rows: list[tuple[str, str, str, str]]) -> None:
+    pairs = [Pair(f"en-{lang}", src, f"{lang} {tgt}", "made", group) for group, src, lang, tgt in rows]
+    held_first = {pair.src for pair in pairs if split_of(pair.group) != "train"}
+    trained = {
+        langs: split_rows([pair for pair in pairs if pair.langs == langs], held_first)[0]
+        for langs in ("en-de", "en-zh")
+    }
+    found = join(trained, [pair for pair in pairs if pair.langs not in trained])
+    train = {normal(pair.src) for parts in trained.values() for pair in parts["train"]}
+    for split, many in found.items():
+        for row in many:
+            assert next(iter(row.texts)) == "en"
+            assert len(row.texts) >= 3
+            assert split_of(row.group) == split
+            assert normal(row.texts["en"]) not in train
+            for lang in set(row.texts) - {"en"}:
+                assert Pair(f"en-{lang}", row.texts["en"], row.texts[lang], "made", row.group) in pairs
+            for lang in {"de", "zh"} & set(row.texts):
+                kept = trained[f"en-{lang}"][split]
+                assert Pair(f"en-{lang}", row.texts["en"], row.texts[lang], "made", row.group) in kept

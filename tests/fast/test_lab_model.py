@@ -1,4 +1,4 @@
-"""The fast path computes what transformers and PEFT compute, and packing changes nothing."""
+"""The fast path computes what transformers computes, packing changes nothing, counts are the classes' own."""
 
 from __future__ import annotations
 
@@ -8,45 +8,130 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from peft import LoraConfig, PromptTuningConfig, get_peft_model
+from small_models import PLAIN, awake, close, examples, stock, stock_nats
 from transformers import LlamaForCausalLM
 
-from finescale import registry
 from finescale.core import Shape
 from finescale.errors import InputError
 from finescale.lab import fastpath, ladder, model
-from finescale.lab.packing import Example, pack, rows_of_text
+from finescale.lab.packing import pack, rows_of_text
+from finescale.lab.train import Optimiser
 
-TINY = Shape(layers=2, width=32, heads=2, ff=48, vocab=97, context=24)
-
-
-def examples(seed: int, count: int = 5) -> list[Example]:
-    rng = np.random.default_rng(seed)
-    pieces = [rng.integers(3, 97, size=rng.integers(2, 9)).astype(np.int64) for _ in range(2 * count)]
-    return [Example(p, t, len(t)) for p, t in zip(pieces[::2], pieces[1::2], strict=True)]
+TINY = PLAIN.model_copy(update={"heads": 2})
 
 
-def stock(net: object) -> LlamaForCausalLM:
-    """The same weights in the class as transformers ships it, with its eager attention."""
-    twin = LlamaForCausalLM(net.config.__class__(**{**net.config.to_dict(), "attn_implementation": "eager"}))
-    twin.load_state_dict(net.state_dict())
-    return twin
-
-
-def stock_nats(net: object, example: Example) -> torch.Tensor:
-    ids = torch.from_numpy(np.concatenate([example.prompt, example.target]))[None]
-    logits = net(input_ids=ids).logits[0, len(example.prompt) - 1 : -1]
-    return F.cross_entropy(logits, torch.from_numpy(example.target), reduction="sum")
+def held(shape: Shape) -> int:
+    """Parameters of the real transformers class of this shape."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in model.build(shape, seed=0).parameters())
 
 
 @pytest.mark.parametrize("rung", ladder.RUNGS)
-def test_closed_form_counts_equal_the_models_own(rung: str) -> None:
-    shape = ladder.shape(rung, vocab=512, context=64)
-    with torch.device("meta"):
-        net = model.build(shape, seed=0)
-    assert sum(p.numel() for p in net.parameters()) == ladder.count(shape).total
-    embeddings = net.get_input_embeddings().weight.numel()
-    assert ladder.count(shape).total - embeddings == ladder.count(shape).non_embedding
+@pytest.mark.parametrize(("kv_heads", "gated"), [(None, True), (1, True), (None, False), (1, False)])
+def test_closed_form_counts_equal_the_models_own(rung: str, kv_heads: int | None, gated: bool) -> None:
+    shape = ladder.shape(rung, vocab=512, context=64).model_copy(update={"kv_heads": kv_heads, "gated": gated})
+    assert held(shape) == ladder.count(shape).total
+    assert ladder.count(shape).total - shape.vocab * shape.width == ladder.count(shape).non_embedding
+
+
+def test_the_papers_smallest_model_is_counted_as_large_as_its_prompt_share_says() -> None:
+    """Table 3, "1B". Its 204,800 prompt parameters are 0.017 % of it (section 4), so 1.17 to 1.24 billion in all.
+
+    The vocabulary is not given: 256,000 is PaLM's. Only two feed-forward matrices agree; three would make 1.48 billion.
+    """
+    shape = Shape(layers=16, width=2048, heads=8, ff=8192, vocab=256_000, context=512, kv_heads=1, gated=False)
+    assert 1.17e9 < ladder.count(shape).total < 1.24e9
+    assert ladder.count(shape).total == held(shape)
+
+
+def test_fewer_key_heads_and_fewer_matrices_cost_fewer_flops() -> None:
+    shape = ladder.shape("m", 512, 64)
+    slim = [shape, *(shape.model_copy(update=u) for u in ({"kv_heads": 2}, {"kv_heads": 1}, {"gated": False}))]
+    flops = [ladder.train_flops(s, 1000) for s in slim]
+    assert flops == sorted(flops, reverse=True)
+    assert flops == [6000 * held(s) for s in slim]
+
+
+@pytest.mark.parametrize("kv_heads", [None, 1, 2])
+@pytest.mark.parametrize("gated", [True, False])
+def test_a_shape_survives_being_built_saved_and_loaded(kv_heads: int | None, gated: bool, tmp_path) -> None:
+    shape = TINY.model_copy(update={"heads": 4, "kv_heads": kv_heads, "gated": gated})
+    model.save(model.build(shape, seed=0), tmp_path)
+    assert model.shape_of(model.load(tmp_path)) == shape
+
+
+def test_every_impossible_thing_about_a_shape_is_named() -> None:
+    bad = TINY.model_copy(update={"heads": 6, "kv_heads": 4})
+    found = ladder.faults(bad, "base.shapes.mine")
+    assert [str(fault) for fault in found] == [
+        "base.shapes.mine: width 32 does not give 6 heads an even whole width — make width a multiple of 12",
+        "base.shapes.mine: 6 heads do not share 4 key and value heads evenly — make heads a multiple of kv_heads; "
+        "kv_heads = 1 is multi-query attention",
+    ]
+    with pytest.raises(InputError, match="2 faults"):
+        model.build(bad, seed=0)
+    assert not ladder.faults(TINY, "tiny")
+    assert ladder.faults(TINY.model_copy(update={"heads": 32}), "odd heads")
+
+
+def kept_for_the_way_back(net: object, rows: int, row: int, prefix: torch.Tensor | None = None) -> int:
+    """Bytes of the distinct storages that autograd keeps of a forward pass, the parameters' own left out."""
+    own = {p.untyped_storage().data_ptr() for p in net.parameters()}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def pack_hook(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage  # held, so that its address is not used again
+        return tensor
+
+    ids = np.random.default_rng(0).integers(3, net.config.vocab_size, (rows, row))
+    with torch.autograd.graph.saved_tensors_hooks(pack_hook, lambda tensor: tensor):
+        loss, _ = model.nats(net, rows_of_text(ids), prefix)
+    loss.backward()
+    return sum(storage.nbytes() for storage in kept.values())
+
+
+@pytest.mark.parametrize("rung", ["xs", "m"])
+@pytest.mark.parametrize(("kv_heads", "gated"), [(None, True), (1, False)])
+def test_activations_are_estimated_within_a_fifth_of_what_autograd_keeps(
+    rung: str, kv_heads: int | None, gated: bool
+) -> None:
+    shape = ladder.shape(rung, 512, 128).model_copy(update={"kv_heads": kv_heads, "gated": gated})
+    small, large = (kept_for_the_way_back(model.build(shape, seed=0), rows, 128) for rows in (2, 6))
+    full = ladder.count(shape).total
+    expected = [ladder.memory(shape, full, rows, 128).activations for rows in (2, 6)]
+    assert expected[1] - expected[0] == pytest.approx(large - small, rel=0.2)
+
+
+@pytest.mark.parametrize("kind", ["adamw", "adafactor"])
+def test_optimiser_bytes_are_those_of_its_state(kind: str) -> None:
+    net = model.build(TINY, seed=0)
+    optimiser = Optimiser(dict(net.named_parameters()), 0.0, 1.0, kind=kind)
+    model.nats(net, pack(examples(0), 24))[0].backward()
+    optimiser.step(0.01)
+    state = optimiser.state()
+    moments = sum(v.nbytes for k, v in state.items() if not k.startswith(("weight/", "step/")))
+    weights = sum(v.nbytes for k, v in state.items() if k.startswith("weight/"))
+    estimate = ladder.memory(TINY, ladder.count(TINY).total, 4, 24, optimiser=kind)
+    assert estimate.optimiser == moments + 2 * weights
+    assert (estimate.weights, estimate.gradients) == (weights, weights)
+
+
+@given(
+    rung=st.sampled_from(list(ladder.RUNGS)), rows=st.integers(1, 64), more=st.integers(1, 64), share=st.floats(0, 0.5)
+)
+def test_memory_grows_with_all_that_needs_it(rung: str, rows: int, more: int, share: float) -> None:
+    shape = ladder.shape(rung, 512, 64)
+    full = ladder.count(shape).total
+    part = ladder.memory(shape, int(share * full), rows, 64)
+    assert part.total < ladder.memory(shape, full, rows, 64).total
+    assert part.total < ladder.memory(shape, int(share * full), rows + more, 64).total
+    assert ladder.memory(shape, full, rows, 64, "adafactor").total < ladder.memory(shape, full, rows, 64).total
+    assert (
+        ladder.memory(shape, full, rows, 64, dtype="bfloat16").activations
+        < ladder.memory(shape, full, rows, 64).activations
+    )
 
 
 def test_an_unknown_rung_names_the_near_one() -> None:
@@ -54,10 +139,12 @@ def test_an_unknown_rung_names_the_near_one() -> None:
         ladder.shape("xll", 512, 64)
 
 
-@settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 10_000), row=st.integers(4, 40))
-def test_packed_losses_and_gradients_are_those_of_the_examples_alone(seed: int, row: int) -> None:
-    net = model.build(TINY, seed=seed)
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 10_000), row=st.integers(4, 40), kv_heads=st.sampled_from([None, 1]), gated=st.booleans())
+def test_packed_losses_and_gradients_are_those_of_the_examples_alone(
+    seed: int, row: int, kv_heads: int | None, gated: bool
+) -> None:
+    net = awake(TINY.model_copy(update={"kv_heads": kv_heads, "gated": gated}), seed=seed)
     batch = examples(seed)
     packed = pack(batch, row)
     loss, nats = model.nats(net, packed)
@@ -68,7 +155,7 @@ def test_packed_losses_and_gradients_are_those_of_the_examples_alone(seed: int, 
     (sum(alone) / sum(len(e.target) for e in batch)).backward()
     assert torch.allclose(sums, torch.stack(alone), rtol=1e-5)
     for (name, mine), theirs in zip(net.named_parameters(), twin.parameters(), strict=True):
-        assert torch.allclose(mine.grad, theirs.grad, rtol=1e-3, atol=1e-5), name
+        assert close(mine.grad, theirs.grad, 1e-4), name
 
 
 def test_every_example_is_packed_once_and_rows_are_not_wider_than_asked() -> None:
@@ -81,7 +168,7 @@ def test_every_example_is_packed_once_and_rows_are_not_wider_than_asked() -> Non
 
 
 def test_rows_of_text_score_every_next_token() -> None:
-    net = model.build(TINY, seed=0)
+    net = awake(TINY, seed=0)
     ids = np.random.default_rng(0).integers(0, 97, size=(3, 24))
     logits = stock(net)(input_ids=torch.from_numpy(ids)).logits[:, :-1]
     expected = F.cross_entropy(logits.flatten(0, 1), torch.from_numpy(ids)[:, 1:].flatten())
@@ -113,67 +200,8 @@ def test_attention_equals_eager_with_grouped_heads_and_no_mask() -> None:
     assert torch.allclose(mine, theirs, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", registry.names("method"))
-@pytest.mark.parametrize("size", [1, 3, 8])
-def test_methods_declare_exactly_what_they_train(name: str, size: int) -> None:
-    method = registry.get("method", name)
-    net = model.build(TINY, seed=0)
-    attached = method.attach(net, size, method.options, 0)
-    assert sum(p.numel() for p in attached.trainable.values()) == method.pet_params(TINY, size)
-    model.nats(net, pack(examples(0), 24, 0 if attached.prefix is None else size), attached.prefix)[0].backward()
-    assert all(p.grad is not None for p in attached.trainable.values())
-    frozen = {n for n, p in net.named_parameters() if p.grad is not None} - set(attached.trainable)
-    assert not frozen
-
-
-def test_lora_loss_and_gradients_equal_pefts() -> None:
-    net = model.build(TINY, seed=1)
-    method = registry.get("method", "lora")
-    twin = stock(net)
-    attached = method.attach(net, 4, method.options, 7)
-    torch.manual_seed(7)
-    theirs = get_peft_model(twin, LoraConfig(r=4, lora_alpha=32, target_modules="all-linear"))
-    lora = [p for n, p in theirs.named_parameters() if "lora_" in n]
-    for mine, other in zip(attached.trainable.values(), lora, strict=True):
-        assert torch.equal(mine, other)
-        with torch.no_grad():
-            other.copy_(mine.add_(torch.randn_like(mine) * 0.05))
-    batch = examples(1)
-    model.nats(net, pack(batch, 24))[0].backward()
-    (sum(stock_nats(theirs, e) for e in batch) / sum(len(e.target) for e in batch)).backward()
-    for mine, other in zip(attached.trainable.values(), lora, strict=True):
-        assert torch.allclose(mine.grad, other.grad, rtol=1e-4, atol=1e-5)
-
-
-def test_prompt_loss_and_gradient_equal_pefts() -> None:
-    net = model.build(TINY, seed=2)
-    method = registry.get("method", "prompt")
-    twin = stock(net)
-    prefix = method.attach(net, 3, method.options, 7).prefix
-    theirs = get_peft_model(twin, PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3))
-    other = theirs.prompt_encoder["default"].embedding.weight
-    with torch.no_grad():
-        other.copy_(prefix)
-    example = examples(2)[0]
-    model.nats(net, pack([example], 24, 3), prefix)[0].backward()
-    ids = torch.from_numpy(np.concatenate([example.prompt, example.target]))[None]
-    logits = theirs(input_ids=ids).logits[0, 3 + len(example.prompt) - 1 : -1]
-    F.cross_entropy(logits, torch.from_numpy(example.target)).backward()
-    assert torch.allclose(prefix.grad, other.grad, rtol=1e-4, atol=1e-5)
-
-
-def test_prompts_start_from_vocabulary_vectors_and_follow_their_seed() -> None:
-    method = registry.get("method", "prompt")
-    net = model.build(TINY, seed=0)
-    first, again, other = (method.attach(net, 6, {}, seed).prefix for seed in (0, 0, 1))
-    table = net.get_input_embeddings().weight
-    assert all((table == vector).all(1).any() for vector in first)
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-
-
 def test_saved_bases_load_in_transformers_and_generate(tmp_path) -> None:
-    net = model.build(TINY, seed=0)
+    net = awake(TINY, seed=0)
     model.save(net, tmp_path)
     twin = LlamaForCausalLM.from_pretrained(tmp_path)
     assert twin.generate(torch.tensor([[1, 5, 9]]), max_new_tokens=3, do_sample=False).shape == (1, 6)

@@ -22,7 +22,7 @@ torch.set_num_threads(1)
 
 VOCAB = 100
 SHAPE = Shape(layers=1, width=32, heads=2, ff=64, vocab=VOCAB, context=32, kv_heads=1)
-WHOLE, HALF = 8_192, 4_096
+WHOLE, HALF = 4_096, 2_048
 
 
 @pytest.fixture(scope="module")
@@ -86,14 +86,14 @@ PAIRS = [("branches", "adamw"), ("separate", "adamw"), ("checkpoints", "adafacto
 def test_every_design_and_optimiser_learns(pair: tuple[str, str], undisturbed: dict) -> None:
     log = undisturbed[pair].log
     assert len(log) == WHOLE // 128
-    assert undisturbed[pair].record["valid_nats_per_token"] < log[0]["loss"] - 0.5
+    assert undisturbed[pair].record["valid_nats_per_token"] < log[0]["loss"] - 0.3
     assert undisturbed[pair].record["pretrain_tokens"] == WHOLE
 
 
 def test_a_branch_is_recorded_and_ends_near_zero(undisturbed: dict) -> None:
     done = undisturbed["branches", "adamw"]
     rates = [step["rate"] for step in done.log]
-    assert done.record["branch_tokens"] == pytest.approx(0.2 * WHOLE, rel=0.05)
+    assert done.record["branch_tokens"] == pytest.approx(0.2 * WHOLE, abs=64)
     assert max(rates) == pytest.approx(5e-3 * 64 / SHAPE.width)
     assert rates[-1] < 0.1 * max(rates)
     assert (done.folder / "trunk.safetensors").exists()
@@ -118,7 +118,7 @@ def test_a_killed_pretraining_resumes_to_the_same_weights_and_the_whole_cost(
     pair: tuple[str, str], undisturbed: dict, data: Path, tmp_path: Path
 ) -> None:
     def stop_half_way(fraction: float) -> None:
-        if fraction == 1 / 64:
+        if fraction == 1 / 32:
             time.sleep(1.0)
         if fraction > 0.6:
             raise KeyboardInterrupt
@@ -128,7 +128,7 @@ def test_a_killed_pretraining_resumes_to_the_same_weights_and_the_whole_cost(
     began = time.perf_counter()
     resumed = make(spec(WHOLE, *pair), data, tmp_path)
     attempt = time.perf_counter() - began
-    assert resumed.record["resumed_at_step"] == 32
+    assert resumed.record["resumed_at_step"] == 16
     assert resumed.same_weights(undisturbed[pair])
     assert resumed.log == undisturbed[pair].log
     assert resumed.record["flops"] == undisturbed[pair].record["flops"] == train_flops(SHAPE, WHOLE)
@@ -147,7 +147,7 @@ def test_a_larger_size_continues_the_smaller_one_as_if_it_had_never_stopped(
     whole = make(spec(WHOLE, *pair), data, tmp_path / "whole", half)
     assert whole.same_weights(undisturbed[pair])
     done = [base.record["continued_from_step"] for base in (quarter, half, whole)]
-    assert done == ([0, 13, 26] if pair[0] == "branches" else [0, 16, 32])
+    assert done == ([0, 6, 13] if pair[0] == "branches" else [0, 8, 16])
     assert whole.log == undisturbed[pair].log[done[-1] :]
     assert whole.record["flops"] == train_flops(SHAPE, WHOLE - 128 * done[-1])
 
@@ -155,7 +155,7 @@ def test_a_larger_size_continues_the_smaller_one_as_if_it_had_never_stopped(
 def test_checkpoints_are_points_of_one_run_and_not_annealed(undisturbed: dict, data: Path, tmp_path: Path) -> None:
     half = make(spec(HALF, "checkpoints", "adafactor"), data, tmp_path / "half")
     whole = undisturbed["checkpoints", "adafactor"]
-    assert half.log == whole.log[:32]
+    assert half.log == whole.log[:16]
     assert (half.record["annealed"], whole.record["annealed"]) == (False, True)
     assert half.record["scheduled_tokens"] == whole.record["scheduled_tokens"] == WHOLE
     apart = make(spec(HALF, "separate", "adafactor"), data, tmp_path / "apart")
@@ -175,8 +175,8 @@ def test_a_continued_size_can_itself_be_killed(undisturbed: dict, data: Path, tm
         pretrain(spec(WHOLE), tmp_path / "whole", data, half.folder, stop)
     whole = make(spec(WHOLE), data, tmp_path / "whole", half)
     assert whole.same_weights(undisturbed["branches", "adamw"])
-    assert whole.record["continued_from_step"] == 26
-    assert len(whole.log) == 64 - 26
+    assert whole.record["continued_from_step"] == 13
+    assert len(whole.log) == 32 - 13
 
 
 def test_sizes_so_close_that_they_share_a_branching_point_still_hand_on_the_trunk(data: Path, tmp_path: Path) -> None:

@@ -34,17 +34,17 @@ def content(text: str) -> frozenset[str]:
 class Held:
     """Held-out examples, against which others are compared.
 
-    Words that stand in more than half of the prompts belong to the instruction and are not compared.
+    Words that stand in more than half of a language's prompts are its instruction, in more than half of its targets
+    their form; neither is compared.
     """
 
-    def __init__(self, held: Sequence[Rendered], prompts: Iterable[str]) -> None:
-        every, seen = 0, Counter[str]()
-        for every, prompt in enumerate(prompts, 1):  # noqa: B007
-            seen.update(content(prompt))
-        self._instruction = {word for word, count in seen.items() if 2 * count > every}
+    def __init__(self, held: Sequence[Rendered], every: Sequence[Rendered]) -> None:
+        languages = {row.language for row in every}
+        own = {language: [row for row in every if row.language == language] for language in languages}
+        self._form = {language: [_usual(side) for side in _sides(rows)] for language, rows in own.items()}
         self._prompts = {" ".join(one.prompt.split()) for one in held}
         self._targets = {_whole(one.target) for one in held} - {""}
-        self._sides = [[self._words(text) for text in side] for side in _sides(held)]
+        self._sides = self._compared(held)
 
     def repeated_in(self, rows: Sequence[Rendered]) -> tuple[set[int], set[int]]:
         """Places of rows that repeat a held-out one exactly, and of those that nearly do (word-Jaccard >= 0.8)."""
@@ -56,13 +56,22 @@ class Held:
         near: set[int] = set()
         for start in range(0, len(rows), CHUNK):
             part = rows[start : start + CHUNK]
-            for held, side in zip(self._sides, _sides(part), strict=True):
-                near |= {start + i for i in near_duplicates(held, [self._words(text) for text in side])}
+            for held, side in zip(self._sides, self._compared(part), strict=True):
+                near |= {start + i for i in near_duplicates(held, side)}
         return exact, near - exact
 
-    def _words(self, text: str) -> frozenset[str]:
-        words = content(text) - self._instruction
-        return words if len(words) >= LEAST_WORDS else frozenset()
+    def _compared(self, rows: Sequence[Rendered]) -> list[list[frozenset[str]]]:
+        """What is compared of each row's prompt and target: nothing of a short text."""
+        found: list[list[frozenset[str]]] = []
+        for place, side in enumerate(_sides(rows)):
+            words = (content(text) - self._form[row.language][place] for row, text in zip(rows, side, strict=True))
+            found.append([own if len(own) >= LEAST_WORDS else frozenset() for own in words])
+        return found
+
+
+def _usual(texts: Sequence[str]) -> set[str]:
+    seen = Counter(word for text in texts for word in content(text))
+    return {word for word, count in seen.items() if 2 * count > len(texts)}
 
 
 def _sides(rows: Sequence[Rendered]) -> tuple[list[str], list[str]]:
@@ -82,9 +91,10 @@ def apart(splits: dict[str, list[Rendered]]) -> tuple[dict[str, list[Rendered]],
     """
     counts = {"exact across splits": 0, "near across splits": 0}
     kept = {"test": splits["test"]}
+    every = [row for split in splits.values() for row in split]
     for split in ("dev", "train"):
         rows = splits[split]
-        held = Held([row for other in kept.values() for row in other], (r.prompt for s in splits.values() for r in s))
+        held = Held([row for other in kept.values() for row in other], every)
         exact, near = held.repeated_in(rows)
         counts["exact across splits"] += len(exact)
         counts["near across splits"] += len(near)

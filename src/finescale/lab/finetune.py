@@ -17,12 +17,13 @@ import pandas as pd
 import torch
 
 from finescale import registry
-from finescale.core import FinetuneRecipe, MethodSpec, RateSearch, RunSpec
-from finescale.errors import Fault, InputError
+from finescale.core import FinetuneRecipe, MethodSpec, RateSearch, RunSpec, Shape
 from finescale.lab import evaluate, fastpath, ladder, model
+from finescale.lab.answers import EvaluationSet
 from finescale.lab.methods import Attached, Method
 from finescale.lab.packing import Example, pack
 from finescale.lab.prepare import Tell, load_split
+from finescale.lab.subset import subset
 from finescale.lab.train import Diverged, Optimiser, Step, cosine, train
 
 WIDENINGS = 2
@@ -55,7 +56,8 @@ def finetune(spec: RunSpec, out: Path, data: Path, base: Path, rate: Path | None
 
     Args:
         spec: the run.
-        out: folder that receives ``rows.parquet`` (per test example) and ``log.jsonl`` (learning curve).
+        out: folder that receives ``rows.parquet`` (per test example), ``log.jsonl`` (learning curve) and, where answers
+            are decoded, ``decoded.parquet`` (per answer, probes included).
         data: prepared data folder.
         base: folder of the base.
         rate: folder of the rate search, where ``spec.learning_rate`` names one.
@@ -71,21 +73,24 @@ def finetune(spec: RunSpec, out: Path, data: Path, base: Path, rate: Path | None
     method: Method = registry.get("method", spec.method.name)
     learning_rate = _rate(spec, rate, method, shape)
     train_set = subset(load_split(data, spec.task.name, "train"), spec.examples, spec.seed_subset)
-    test_set = load_split(data, spec.task.name, "test")
-    zero = evaluate.untouched(net, base, data, spec.task, "test")
-    zero_dev = evaluate.mean_nats(evaluate.untouched(net, base, data, spec.task, "dev"))
-    dev_set = load_split(data, spec.task.name, "dev")
+    sets = evaluate.sets_of(spec, data)
+    zero = [evaluate.untouched(net, base, one) for one in sets]
+    zero_dev = evaluate.mean_nats(evaluate.untouched_rows(net, base, sets[0], "dev"))
     seeds = spec.seed_init, spec.seed_order
-    tuned = tune(net, spec.method, spec.recipe, learning_rate, train_set, dev_set, zero_dev, seeds, tell)
-    rows = evaluate.rows(net, test_set, shape.context, tuned.attached.prefix)
-    pd.DataFrame({"nats": rows.nats, "tokens": rows.tokens, "bytes": rows.bytes}).to_parquet(out / "rows.parquet")
-    (out / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in tuned.curve))
+    tuned = tune(
+        net, spec.method, spec.recipe, learning_rate, train_set, sets[0].examples("dev"), zero_dev, seeds, tell
+    )
+    trained = time.perf_counter()
+    judged = [evaluate.judge(net, one, tuned.attached.prefix) for one in sets]
+    rows = judged[0].rows
+    _keep(out, tuned, judged)
     size = ladder.count(shape)
     share = 1.0 if method.size_word is None else 2 / 3  # frozen weights need no gradient products of their own
     return {
         "flag": tuned.flag,
-        "scores": [score.model_dump() for score in evaluate.scores(rows, data)],
-        "zero_scores": [score.model_dump() for score in evaluate.scores(zero, data)],
+        **_scores(judged[0], zero[0]),
+        "probes": {one.name: _scores(*both) for one, *both in zip(sets[1:], judged[1:], zero[1:], strict=True)},
+        "refused": {name: why for one in (*judged, *zero) for name, why in one.refused.items()},
         "model_params": size.non_embedding,
         "total_params": size.total,
         "pretrain_tokens": base_record["pretrain_tokens"],
@@ -95,12 +100,14 @@ def finetune(spec: RunSpec, out: Path, data: Path, base: Path, rate: Path | None
         "best_step": tuned.best_step,
         "epochs": tuned.steps * spec.recipe.batch_examples / spec.examples,
         "examples": spec.examples,
+        "unique_examples": _unique(train_set, tuned.steps * spec.recipe.batch_examples, spec.seed_order),
         "train_tokens": tuned.tokens,
         "test_tokens": int(rows.tokens.sum()),
         "dev_loss": tuned.best_dev,
         "zero_dev_loss": tuned.zero_dev,
         "seconds": time.perf_counter() - began[0],
         "cpu_seconds": time.process_time() - began[1],
+        "evaluate_seconds": time.perf_counter() - trained,
         "flops": share * ladder.train_flops(shape, tuned.tokens),
         "peak_memory_bytes": _peak_memory(),
         "precision": str(fastpath.compute_dtype()).removeprefix("torch."),
@@ -118,7 +125,9 @@ def search_rate(spec: RateSearch, out: Path, data: Path, base: Path, tell: Tell)
     began = time.perf_counter(), time.process_time()
     train_set = subset(load_split(data, spec.task.name, "train"), spec.examples, spec.seed)
     dev_set = load_split(data, spec.task.name, "dev")
-    zero_dev = evaluate.mean_nats(evaluate.untouched(model.load(base), base, data, spec.task, "dev"))
+    zero_dev = evaluate.mean_nats(
+        evaluate.untouched_rows(model.load(base), base, EvaluationSet(data, spec.task.name), "dev")
+    )
     trials: dict[float, Tuned] = {}
     todo = list(spec.grid)
     budget = len(todo) + WIDENINGS
@@ -138,22 +147,11 @@ def search_rate(spec: RateSearch, out: Path, data: Path, base: Path, tell: Tell)
             {"rate": r, "dev_loss": None if t.diverged else t.best_dev, "best_step": t.best_step, "flag": t.flag}
             for r, t in sorted(trials.items())
         ],
+        "found_size": spec.method.pet_size,
         "found_at": model.shape_of(model.load(base)).model_dump(),
         "seconds": time.perf_counter() - began[0],
         "cpu_seconds": time.process_time() - began[1],
     }
-
-
-def subset(examples: Sequence[Example], n: int, seed: int) -> list[Example]:
-    """The first ``n`` of one seeded permutation, so that smaller subsets lie inside larger ones.
-
-    Raises:
-        InputError: there are fewer than ``n`` examples.
-    """
-    if n > len(examples):
-        fix = "name smaller sizes under finetune.examples"
-        raise InputError(Fault(f"{n} examples", f"only {len(examples)} fit the task's token limits", fix))
-    return [examples[i] for i in np.random.default_rng([seed, 0]).permutation(len(examples))[:n]]
 
 
 def tune(
@@ -176,11 +174,18 @@ def tune(
     attached = method.attach(net, spec.pet_size or 0, {**method.options, **spec.options}, seeds[0])
     length = 0 if attached.prefix is None else len(attached.prefix)
     tuned = Tuned(attached, zero_dev, best_dev=zero_dev)
-    optimiser = Optimiser(attached.trainable, recipe.weight_decay, recipe.clip, betas=(0.9, 0.999))
+    optimiser = Optimiser(
+        attached.trainable,
+        recipe.weight_decay,
+        recipe.clip,
+        betas=(0.9, 0.999),
+        kind=recipe.optimiser,
+        relative=method.size_word is None,
+    )
     steps = recipe.steps(len(train_set))
     checks = {round(steps * (i + 1) / recipe.dev_checks) for i in range(recipe.dev_checks)}
     batches = _Batches(train_set, recipe.batch_examples, seeds[1])
-    best = optimiser.state()
+    best = optimiser.weights()
     stale = 0
 
     def loss_of(step: int) -> tuple[torch.Tensor, int]:
@@ -197,7 +202,7 @@ def tune(
             stale += 1
             if dev < tuned.best_dev:
                 tuned.best_dev, tuned.best_step, stale = dev, step.number, 0
-                best = {key: value for key, value in optimiser.state().items() if key.startswith("weight/")}
+                best = optimiser.weights()
         tuned.curve.append(line)
         return stale >= recipe.patience
 
@@ -209,7 +214,7 @@ def tune(
         tuned.diverged = True
     with torch.no_grad():
         for name, parameter in attached.trainable.items():
-            parameter.copy_(best[f"weight/{name}"])
+            parameter.copy_(best[name])
     return tuned
 
 
@@ -229,13 +234,37 @@ class _Batches:
         return self._kept[1]
 
 
-def _rate(spec: RunSpec, folder: Path | None, method: Method, shape: Any) -> float:
+def _keep(out: Path, tuned: Tuned, judged: Sequence[evaluate.Judged]) -> None:
+    pd.DataFrame(vars(judged[0].rows)).to_parquet(out / "rows.parquet")
+    (out / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in tuned.curve))
+    answers = [one.answers for one in judged if one.answers is not None]
+    if answers:
+        pd.concat(answers, ignore_index=True).to_parquet(out / "decoded.parquet")
+
+
+def _scores(judged: evaluate.Judged, zero: evaluate.Judged) -> dict[str, Any]:
+    return {
+        "scores": [score.model_dump() for score in judged.scores],
+        "zero_scores": [score.model_dump() for score in zero.scores],
+    }
+
+
+def _unique(examples: Sequence[Example], drawn: int, seed: int) -> int:
+    """Distinct examples among the first ``drawn`` that training reads; a short run does not see all it was given."""
+    seen = _Batches(examples, min(drawn, len(examples)), seed).at(0)
+    return len({(example.prompt.tobytes(), example.target.tobytes()) for example in seen})
+
+
+def _rate(spec: RunSpec, folder: Path | None, method: Method, shape: Shape) -> float:
     if isinstance(spec.learning_rate, float):
         return spec.learning_rate
     if folder is None:
         raise ValueError("a searched learning rate needs the folder of its search")
     found = json.loads((folder / "record.json").read_text())
-    return method.rate_at(found["learning_rate"], type(shape)(**found["found_at"]), shape)
+    found_at = Shape(**found["found_at"])
+    options = {**method.options, **spec.method.options}
+    sizes = found["found_size"], spec.method.pet_size
+    return method.rate_at(found["learning_rate"], found_at, shape, *sizes, options, spec.recipe.optimiser)
 
 
 def _best(trials: dict[float, Tuned]) -> float:

@@ -165,7 +165,7 @@ def _open(dataset: str, config: str, mirror: Path | None) -> Any:
             return datasets.load_dataset(dataset, config)
         if (place / "dataset_dict.json").is_file():
             return datasets.load_from_disk(str(place))
-        return datasets.load_dataset(str(place), config)
+        return datasets.load_dataset(str(place), config, streaming=True)  # read in place: no cached copy that ages
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         raise _cannot(dataset, config, error) from None
 

@@ -142,9 +142,9 @@ def gather(runs: Any, probes: pd.DataFrame | None, draws: int, seed: int, level:
         raise InputError(Fault("level", f"{level} is not between 0.5 and 1", "0.9 is usual"))
     if draws < 20:
         raise InputError(Fault("draws", f"{draws} are too few for an interval", "200 is usual"))
+    known = read_probes(probes) if probes is not None and len(probes) else None
     cells = cut(runs)
     fits = {(cell.task, cell.method): protocol(cell, draws, seed) for cell in cells}
-    known = read_probes(probes) if probes is not None and len(probes) else None
     return Evidence(cells, fits, known, seed)
 
 
@@ -161,13 +161,9 @@ def judge_all(evidence: Evidence, level: float) -> Claims:
 
 def _forms(evidence: Evidence) -> Iterator[Piece]:
     for cell, factor in each_slice(evidence.cells):
-        one = evidence.fits[cell.task, cell.method]
-        errors = [one.deviation(law, factor, held=True) for law in ("additive", "multiplicative")]
-        if errors[0] is not None and errors[1] is not None:
+        gain = evidence.fits[cell.task, cell.method].gain(factor)
+        if gain is not None:
             where = {"task": cell.task, "method": cell.method, "factor": factor}
-            gain = errors[0] - errors[1]
-            # Noise on top of noise draws two errors together; the draws tell the spread, the estimate the place.
-            gain[1:] += gain[0] - np.median(gain[1:])
             yield of_draws(where, gain, evidence.runs(cell.task, cell.method, factor))
 
 

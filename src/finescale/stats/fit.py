@@ -14,13 +14,13 @@ from finescale.core import FACTORS
 from finescale.errors import Faults, collecting, near
 from finescale.stats.auto_fit import fit_auto
 from finescale.stats.fits import Fits, GroupFit, Member, law_named
-from finescale.stats.groups import Cell, Group, PointFit, predict, resolve, solve
+from finescale.stats.groups import Cell, Group, PointFit, log_slopes, predict, resolve, solve
 from finescale.stats.laws import MULTIPLICATIVE, Array, Law
 from finescale.stats.paper import STAGE_1, stage_1, stage_2
 from finescale.stats.runs import Runs, read_runs
 from finescale.stats.solve import Objective, Solution
 from finescale.stats.status import judge, too_few
-from finescale.stats.uncertainty import Noise, Resamples, choose, noise_of, pooled, resample
+from finescale.stats.uncertainty import Noise, Resamples, choose, lent, noise_of, resample
 
 OBJECTIVES = {
     "robust": Objective("log", None),
@@ -89,11 +89,10 @@ def fit_groups(
     cells = [Cell(law, part, share, objective) for part in _scopes(able, share)]
     points = [solve(cell) for cell in cells]
     noises = [_noise(cell, point) for cell, point in zip(cells, points, strict=True)]
-    shared = pooled(noises)
     done: dict[str, GroupFit] = {}
     for index, (cell, point, noise) in enumerate(zip(cells, points, noises, strict=True)):
         rng = np.random.default_rng([seed, index])
-        for one in _with_draws(cell, point, noise, shared, draws, rng):
+        for one in _with_draws(cell, point, noise, lent(noises, index), draws, rng):
             done[one.group.label] = one
     nothing = np.zeros(draws)
     for group in groups:
@@ -249,19 +248,17 @@ def _residual(cell: Cell, point: PointFit) -> tuple[Array, Array]:
 
 
 def _noise(cell: Cell, point: PointFit) -> Noise:
-    parameters = len(point.theta) + len(point.coef)
-    # A, E and one exponent per factor besides examples speak about differences between bases.
-    on_base = min(1 + len(cell.groups[0].factors[:-1]), 3) if len(cell.groups[0].factors) > 1 else 1
-    return noise_of(_residual(cell, point)[0], cell.joint_codes("base"), parameters, on_base)
+    slopes = log_slopes(cell.problem(), point.theta, point.coef)
+    return noise_of(_residual(cell, point)[0], cell.joint_codes("base"), slopes)
 
 
 def _with_draws(
-    cell: Cell, point: PointFit, noise: Noise, shared: float, draws: int, rng: np.random.Generator
+    cell: Cell, point: PointFit, noise: Noise, others: Noise | None, draws: int, rng: np.random.Generator
 ) -> list[GroupFit]:
     fitted = _residual(cell, point)[1]
     clusters, base = cell.joint_codes("clusters"), cell.joint_codes("base")
     scheme = choose(clusters, base)
-    made = resample(scheme, cell.y, fitted, clusters, base, noise, shared, draws, rng)
+    made = resample(scheme, cell.y, fitted, clusters, base, noise, others, draws, rng)
     redone = resolve(cell, point, made.y, made.weights)
     return [
         _group_fit(
@@ -281,7 +278,7 @@ def _two_stage(group: Group, factor: str, draws: int, seed: int) -> GroupFit:
             return GroupFit(group, "multiplicative", [], short, nothing, nothing, nothing, {"runs": len(group.frame)})
     point = solve(cell)
     noise = _noise(cell, point)
-    first = _with_draws(cell, point, noise, noise.run**2, draws, np.random.default_rng([seed, 0]))[0]
+    first = _with_draws(cell, point, noise, None, draws, np.random.default_rng([seed, 0]))[0]
     if factor in STAGE_1:
         return first
     part, theta, coef = stage_2(cell, point, group, factor)

@@ -95,13 +95,37 @@ class GroupFit:
         return worst
 
     def log_draws(self, frame: pd.DataFrame, kind: Kind, rng: np.random.Generator) -> Array:
-        """Joint draws (B, N) of log loss: one curve per draw; ``run`` adds the noise of a new run of a new base."""
-        total = sum(m.weight[:, None] * m.log_draws(log_factors(frame, m.factors)) for m in self.members)
-        out = np.asarray(total, dtype=float)
-        out += self.strain[:, None] * np.log(self.reach(frame))
+        """Joint draws (B, N) of log loss: one curve per draw; ``run`` adds a base's deviation and a run's noise."""
+        out = self._log_curves(frame) + self.strain[:, None] * np.log(self.reach(frame))
         if kind == "run":
-            spread = np.hypot(self.run, self.base)
-            out += spread[:, None] * rng.standard_normal(out.shape)
+            out += self._deviations(frame, rng) + self.run[:, None] * rng.standard_normal(out.shape)
+        return np.asarray(out)
+
+    def _log_curves(self, frame: pd.DataFrame) -> Array:
+        curves = (m.weight[:, None] * m.log_draws(log_factors(frame, m.factors)) for m in self.members)
+        return np.asarray(sum(curves), dtype=float)
+
+    def _deviations(self, frame: pd.DataFrame, rng: np.random.Generator) -> Array:
+        """How each row's base departs from each drawn law (B, N): a seen base as its runs say, a new one at random.
+
+        Given a law, a base's runs depart from it by their mean, which is the base's deviation give or take the noise of
+        that mean; the two normal distributions are multiplied.
+        """
+        asked, seen = self.group.bases_of(frame)
+        out = np.zeros((len(self.base), len(frame)))
+        if not self.base.any():
+            return out
+        left = np.log(self.group.y) - self._log_curves(self.group.frame)
+        for code in np.unique(asked):
+            runs = np.flatnonzero(seen == code)
+            unit = rng.standard_normal(len(self.base))
+            if len(runs):
+                blur = self.run**2 / len(runs)
+                trust = self.base**2 / np.maximum(self.base**2 + blur, 1e-300)
+                drawn = trust * left[:, runs].mean(axis=1) + np.sqrt(trust * blur) * unit
+            else:
+                drawn = self.base * unit
+            out[:, asked == code] = drawn[:, None]
         return out
 
 

@@ -46,14 +46,33 @@ class Group:
         return np.asarray(self.frame.groupby(present, dropna=False, sort=True).ngroup(), dtype=np.int_)
 
     @property
+    def base_columns(self) -> list[str]:
+        """What tells bases apart: their name, or else their size; and their pretraining."""
+        named = "base" if "base" in self.frame else "model_params"
+        return [name for name in (named, "pretrain_tokens") if name in self.frame]
+
+    @property
     def base(self) -> Codes:
-        """Which base each run belongs to: by name, or else by its size and pretraining."""
-        named = ["base"] if "base" in self.frame else ["model_params"]
-        return self.codes([*named, "pretrain_tokens"])
+        """Which base each run belongs to."""
+        return self.codes(self.base_columns)
+
+    def bases_of(self, frame: pd.DataFrame) -> tuple[Codes, Codes]:
+        """Which base each row of ``frame`` belongs to, a number each, and whose number each run of this group has.
+
+        Rows that do not say their base are bases of their own.
+        """
+        names = self.base_columns
+        if not names or any(name not in frame for name in names):
+            return np.arange(len(frame)), np.full(len(self.frame), -1)
+        both = pd.concat([frame[names].reset_index(drop=True), self.frame[names]])
+        codes = np.asarray(both.groupby(names, dropna=False, sort=False).ngroup(), dtype=np.int_)
+        return codes[: len(frame)], codes[len(frame) :]
 
     @property
     def clusters(self) -> Codes:
-        return self.codes(["base"] if "base" in self.frame else ["model_params"]) * 100_003 + self.codes(["seed"])
+        """What is resampled whole: bases, since seeds of one base share its quirks; seeds where there is one base."""
+        base = self.base
+        return base if base.any() else self.codes(["seed"])
 
     @property
     def support(self) -> dict[str, tuple[float, float]]:
@@ -192,27 +211,26 @@ def grid_of(law: Law, factors: tuple[str, ...], z: Array, coarse: bool = False) 
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(shapes))
 
 
-def starts_of(cell: Cell, keep: int) -> tuple[Array, Array]:
+def starts_of(cell: Cell, problem: Problem, y: Array, keep: int) -> tuple[Array, Array]:
     """Starting shapes and coefficients for the point fit."""
     group = cell.groups[0]
     if len(cell.groups) == 1:
-        grid = grid_of(cell.law, group.factors, group.z)
-        theta, coef = scan(cell.problem(), grid, group.y[None], np.ones((1, len(group.y))), keep=keep)
+        grid = grid_of(cell.law, group.factors, problem.z)
+        theta, coef = scan(problem, grid, y[None], np.ones((1, len(y))), keep=keep)
         return theta[0], coef[0]
     alone = [solve(Cell(cell.law, [one], (), cell.objective)) for one in cell.groups]
-    P = len(cell.problem().lower)
-    theta = np.empty((len(alone) + 1, P))
+    theta = np.empty((len(alone) + 1, len(problem.lower)))
     for at, fit in zip(cell.shape_at, alone, strict=True):
         theta[:, at] = fit.theta
     stack = np.array([fit.theta for fit in alone])
     shared = cell.shape_at[0] < len([s for s in cell.law.shapes(group.factors[:-1]) if s.name in cell.share])
     places = cell.shape_at[0][shared]
     theta[:-1, places], theta[-1, places] = stack[:, shared], np.median(stack[:, shared], axis=0)
-    return theta, np.array([_linear(cell, one) for one in theta])
+    return theta, np.array([_linear(problem, y, one) for one in theta])
 
 
-def _linear(cell: Cell, theta: Array) -> Array:
-    phi = cell.problem().columns(cell.problem().z, theta[None])[0] / cell.y[:, None]
+def _linear(problem: Problem, y: Array, theta: Array) -> Array:
+    phi = problem.columns(problem.z, theta[None])[0] / y[:, None]
     size = np.maximum(np.abs(phi).max(axis=0), 1e-300)
     return np.asarray(nnls(phi / size, np.ones(len(phi)))[0] / size)
 
@@ -220,7 +238,7 @@ def _linear(cell: Cell, theta: Array) -> Array:
 def solve(cell: Cell, keep: int = 4) -> PointFit:
     """Fit a cell: scan, refine the best starts, set Huber's turn from the residuals, refine again."""
     problem, y = cell.problem(), cell.y
-    theta, coef = starts_of(cell, keep)
+    theta, coef = starts_of(cell, problem, y, keep)
     Y, W = np.tile(y, (len(theta), 1)), np.ones((len(theta), len(y)))
     delta = cell.objective.delta
     if delta is None:
@@ -249,6 +267,13 @@ def turn(residual: Array, parameters: int) -> float:
     robust = _MAD * float(np.median(np.abs(residual))) * np.sqrt(n / max(n - parameters, 1))
     plain = float(np.sqrt(np.sum(residual**2) / max(n - parameters, 1)))
     return float(max(_EFFICIENT * max(robust, 0.3 * plain), 1e-6))
+
+
+def log_slopes(problem: Problem, theta: Array, coef: Array) -> Array:
+    """Derivatives (N, P + M) of log loss by shapes and coefficients at the problem's runs."""
+    phi = problem.columns(problem.z, theta[None])
+    share = phi / problem.predict(phi, coef[None])[..., None]
+    return np.concatenate([problem.moves(problem.z, theta[None], share * coef)[0], share[0]], axis=1)
 
 
 def predict(problem: Problem, theta: Array, coef: Array) -> Array:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from finescale.stats.groups import Cell, Group, resolve, solve
+from finescale.stats.groups import Cell, Group, PointFit, resolve, solve
 from finescale.stats.laws import ADDITIVE, MULTIPLICATIVE, Array, Law
 from finescale.stats.paper import PAPER_OBJECTIVE, SHARED, STAGE_1
 from finescale.stats.redraw import Spread, redraw, spread_of
@@ -42,12 +42,14 @@ class Fitted:
     Attributes:
         beta, E: (1 + B,), shared by all factors.
         along: per factor alpha (1 + B,) and coefficients (1 + B, M).
+        point: how the search for the estimates of stage 1 ended.
     """
 
     law: Law
     beta: Array
     E: Array
     along: dict[str, Along]
+    point: PointFit
 
     def predict(self, factor: str, size: Array, examples: Array) -> Array:
         """Loss (1 + B, n) at sizes of the factor and numbers of examples (n,)."""
@@ -65,12 +67,13 @@ class Fitted:
         return pd.DataFrame(columns)
 
 
-def fit_cell(cell: Settings, law: Law, losses: Array, held: bool) -> Fitted | str:
+def fit_cell(cell: Settings, law: Law, losses: Array, held: bool, known: PointFit | None = None) -> Fitted | str:
     """Fit a law to the slices of one task and method.
 
     Args:
         losses: (1 + B, n), row 0 as observed, the others redrawn.
         held: whether the held-out settings of each slice stay out of its fit.
+        known: the search's end for these settings, if it was made before.
 
     Returns:
         The fit, or why there is none.
@@ -83,13 +86,13 @@ def fit_cell(cell: Settings, law: Law, losses: Array, held: bool) -> Fitted | st
     have = sum(len(rows[name]) for name in first)
     if have < need:
         return f"{have} settings for {need} parameters of the {law.name} law"
-    beta, E, along = _stage_1(cell, law, {name: rows[name] for name in first}, losses)
+    fitted = _stage_1(cell, law, {name: rows[name] for name in first}, losses, known)
     for name in rows.keys() - set(first):
         if len(rows[name]) < len(law.coefficients) + 1:
             return f"{len(rows[name])} settings along {name} are too few"
         z = _z(cell, name, rows[name])
-        along[name] = frozen(law, z, losses[:, rows[name]], beta, E)
-    return Fitted(law, beta, E, along)
+        fitted.along[name] = frozen(law, z, losses[:, rows[name]], fitted.beta, fitted.E)
+    return fitted
 
 
 def _z(cell: Settings, factor: str, rows: Rows) -> Array:
@@ -97,18 +100,20 @@ def _z(cell: Settings, factor: str, rows: Rows) -> Array:
     return np.asarray(np.log(frame[[factor, "examples"]].to_numpy(dtype=float)))
 
 
-def _stage_1(cell: Settings, law: Law, rows: dict[str, Rows], losses: Array) -> tuple[Array, Array, dict[str, Along]]:
+def _stage_1(cell: Settings, law: Law, rows: dict[str, Rows], losses: Array, known: PointFit | None) -> Fitted:
     groups = [
         Group({}, (name, "examples"), cell.part(name).loc[own], cell.frame.iloc[:0]) for name, own in rows.items()
     ]
     joint = Cell(law, groups, SHARED if len(groups) > 1 else (), PAPER_OBJECTIVE)
-    point = solve(joint)
-    y = losses[1:][:, np.concatenate(list(rows.values()))]
-    redone = resolve(joint, point, y, np.ones_like(y))
-    theta, coef = np.vstack([point.theta, redone.theta]), np.vstack([point.coef, redone.coef])
+    point = known or solve(joint)
+    theta, coef = point.theta[None], point.coef[None]
+    if len(losses) > 1:
+        y = losses[1:][:, np.concatenate(list(rows.values()))]
+        redone = resolve(joint, point, y, np.ones_like(y))
+        theta, coef = np.vstack([theta, redone.theta]), np.vstack([coef, redone.coef])
     at, linear = joint.shape_at, joint.coef_at
     along = {name: Along(theta[:, at[i][0]], coef[:, linear[i][:-1]]) for i, name in enumerate(rows)}
-    return theta[:, at[0][1]], coef[:, linear[0][-1]], along
+    return Fitted(law, theta[:, at[0][1]], coef[:, linear[0][-1]], along, point)
 
 
 # ---------------------------------------------------------------------------------------------------------- stage 2
@@ -205,6 +210,17 @@ class Protocol:
         said = fitted.predict(factor, part[factor].to_numpy(), part["examples"].to_numpy())
         return np.asarray(np.abs(said - self.losses[:, rows]).mean(axis=1))
 
+    def gain(self, factor: str) -> Array | None:
+        """Held-out deviation, additive minus multiplicative (1 + B,); above 0 the multiplicative law is better.
+
+        Noise on top of noise draws two errors together, so the draws tell the spread and the estimate the place.
+        """
+        errors = [self.deviation(law, factor, held=True) for law in ("additive", "multiplicative")]
+        if errors[0] is None or errors[1] is None:
+            return None
+        gap = errors[0] - errors[1]
+        return np.append(gap[0], gap[1:] + gap[0] - np.median(gap[1:]))
+
 
 LAWS = (MULTIPLICATIVE, ADDITIVE)
 
@@ -217,7 +233,7 @@ def protocol(cell: Settings, draws: int = DRAWS, seed: int = 0) -> Protocol:
     if isinstance(first, str):
         return Protocol(cell, observed, first, {law.name: first for law in LAWS})
     losses = np.vstack([observed, redraw(cell, residual_spread(cell, first), draws, rng)])
-    whole = fit_cell(cell, MULTIPLICATIVE, losses, held=False)
+    whole = fit_cell(cell, MULTIPLICATIVE, losses, held=False, known=first.point)
     kept = {law.name: fit_cell(cell, law, losses, held=True) for law in LAWS}
     return Protocol(cell, losses, whole, kept)
 

@@ -1,9 +1,13 @@
 """How sure is a fit? Resamples of the data, the noise of a new run, and what each kind of interval means.
 
-Clusters are bases (and their seeds): runs of one base share its quirks, so rows are not independent. With enough
-clusters they are resampled whole. With few (four bases, one seed) that would take away the very factor that is fitted;
-then losses are redrawn around the fit with two levels of noise, one per base and one per run, whose scales are
-themselves uncertain.
+Clusters are bases (and, within one base, seeds): runs of one base share its quirks, so rows are not independent. With
+enough clusters they are resampled whole. With few (four bases, one seed) that would take away the very factor that is
+fitted; then losses are redrawn around the fit with two levels of noise, one per base and one per run.
+
+Both scales are themselves uncertain, and that of the bases much more so: four bases that carry an exponent leave two
+degrees of freedom for their noise. Each draw therefore takes its own scales, from generalised pivotal quantities
+(Weerahandi 1993, Generalized confidence intervals, doi 10.1080/01621459.1993.10476355): every sum of squares is divided
+by a draw of its chi-square, and the two variances follow. So few bases widen an interval and never narrow it.
 """
 
 from __future__ import annotations
@@ -23,17 +27,29 @@ WORDS: dict[str, str] = {
     "residual": "losses redrawn around the fit with noise per run (too few clusters to resample)",
 }
 FEWEST_CLUSTERS = 12
-# Degrees of freedom lent to one group's noise by all groups of the same table.
+# Degrees of freedom lent to one group's noise by the other groups of the same table.
 LENT = 3.0
+# Below half a degree of freedom bases say nothing; their noise is then taken to be like that of runs, give or take.
+_ASSUMED = 3.0
+
+
+@dataclass(frozen=True)
+class Level:
+    """One sum of squares: ``square`` over ``freedom`` is on average ``run^2 + share * base^2``."""
+
+    square: float
+    freedom: float
+    share: float
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Noise of log loss per run and per base (standard deviations), and the degrees of freedom behind the first."""
+    """Noise of log loss per run and per base (standard deviations), and the sums of squares behind them."""
 
     run: float
     base: float
-    freedom: float
+    within: Level
+    between: Level
 
 
 @dataclass(frozen=True)
@@ -46,50 +62,108 @@ class Resamples:
     base: Array
 
 
-def noise_of(residual: Array, base: npt.NDArray[np.int_], parameters: int, on_base: int) -> Noise:
+def noise_of(residual: Array, base: npt.NDArray[np.int_], slopes: Array) -> Noise:
     """Split the variance of log residuals (N,) into a part per run and a part per base.
+
+    The sums of squares within and between bases are set equal to what they would be on average for this design: the
+    fit takes degrees of freedom from both, each parameter from where its slopes vary (Henderson's third method).
 
     Args:
         residual: log observed minus log fitted.
         base: code of each run's base; all equal if bases are not known.
-        parameters: number of fitted parameters.
-        on_base: how many of them describe differences between bases.
+        slopes: derivatives (N, Q) of log loss by the fitted parameters.
     """
-    n, codes = len(residual), np.unique(base)
-    freedom = max(n - parameters, 0)
-    if freedom == 0:
-        return Noise(0.0, 0.0, 0.0)
-    K = len(codes)
-    if K < 3 or n <= 2 * K:
-        return Noise(float(np.sqrt(np.sum(residual**2) / freedom)), 0.0, float(freedom))
-    size = np.array([np.sum(base == code) for code in codes])
-    mean = np.array([np.mean(residual[base == code]) for code in codes])
-    within = residual - mean[np.searchsorted(codes, base)]
-    inner = max(n - K - (parameters - on_base), 1)
-    run = np.sum(within**2) / inner
-    between = np.sum(size * mean**2) / max(K - on_base, 1)
-    return Noise(float(np.sqrt(run)), float(np.sqrt(max(0.0, (between - run) / np.mean(size)))), float(inner))
+    codes, at = np.unique(base, return_inverse=True)
+    N, K = len(residual), len(codes)
+    fitted = _column_space(slopes)
+    size = np.bincount(at, minlength=K)
+    mean = np.bincount(at, residual, minlength=K) / size
+    taken = np.zeros((K, fitted.shape[1]))
+    np.add.at(taken, at, fitted)
+    kept = np.diag(size.astype(float)) - taken @ taken.T
+    between = float(np.trace(kept / size[:, None]))
+    within = N - fitted.shape[1] - between
+    if within < 0.5:
+        # Every base has its own runs' worth of parameters: only the whole can be judged.
+        within, between = max(float(N - fitted.shape[1]), 0.0), 0.0
+        return _split(Level(float(np.sum(residual**2)), within, 0.0), Level(0.0, 0.0, 1.0))
+    seen_between = float(np.sum(kept**2 / size[:, None]))
+    seen_within = max(float(np.trace(kept)) - seen_between, 0.0)
+    inner = Level(float(np.sum((residual - mean[at]) ** 2)), within, seen_within / within)
+    outer = Level(float(np.sum(size * mean**2)), between, seen_between / between if between > 1e-9 else 1.0)
+    return _split(inner, outer)
 
 
-def pooled(noises: list[Noise]) -> float:
-    """Variance per run over all groups of a table, each weighted by its degrees of freedom."""
-    freedom = sum(noise.freedom for noise in noises)
-    return sum(noise.run**2 * noise.freedom for noise in noises) / freedom if freedom else 0.0
+def _column_space(slopes: Array) -> Array:
+    """An orthonormal basis (N, rank) of what the parameters can move."""
+    scaled = slopes / np.maximum(np.abs(slopes).max(axis=0), 1e-300)
+    left, values, _ = np.linalg.svd(scaled, full_matrices=False)
+    return np.asarray(left[:, values > 1e-9 * values[:1]])
+
+
+def _split(within: Level, between: Level) -> Noise:
+    squares = [level.square / level.freedom if level.freedom >= 0.5 else np.nan for level in (within, between)]
+    run, base = _variances(np.array(squares[:1]), np.array(squares[1:]), within.share, between.share)
+    return Noise(float(np.sqrt(run[0])), float(np.sqrt(base[0])), within, between)
+
+
+def _variances(within: Array, between: Array, inner: float, outer: float) -> tuple[Array, Array]:
+    """Variances per run and per base from mean squares (B,); not known is 0."""
+    base = np.maximum(np.nan_to_num(between - within) / max(outer - inner, 1e-9), 0.0)
+    run = np.nan_to_num(within) - inner * base
+    return np.where(run > 0, run, np.nan_to_num(within)), base
+
+
+def lent(noises: list[Noise], index: int) -> Noise | None:
+    """Noise of the other groups of a table pooled, worth at most 3 degrees of freedom at each level; None if alone."""
+    others = [noise for at, noise in enumerate(noises) if at != index and noise.within.freedom > 0]
+    if not others:
+        return None
+    return _split(*(_pooled([getattr(noise, level) for noise in others]) for level in ("within", "between")))
+
+
+def _pooled(levels: list[Level]) -> Level:
+    freedom = sum(level.freedom for level in levels)
+    if freedom < 0.5:
+        return Level(0.0, 0.0, 1.0)
+    share = sum(level.share * level.freedom for level in levels) / freedom
+    worth = min(LENT, freedom)
+    return Level(sum(level.square for level in levels) / freedom * worth, worth, share)
 
 
 def choose(clusters: npt.NDArray[np.int_], base: npt.NDArray[np.int_]) -> Scheme:
     """The resampling scheme that this many clusters and bases allow."""
     if len(np.unique(clusters)) >= FEWEST_CLUSTERS:
         return "cluster"
-    return "two-level" if len(np.unique(base)) >= 3 else "residual"
+    return "two-level" if len(np.unique(base)) >= 2 else "residual"
 
 
-def scales(noise: Noise, shared: float, draws: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Draws of the noise per run and per base: scaled inverse chi-square, some degrees lent by the whole table."""
-    freedom = noise.freedom + LENT
-    variance = (noise.freedom * noise.run**2 + LENT * shared) / freedom
-    spread = np.sqrt(freedom / rng.chisquare(freedom, draws))
-    return np.sqrt(variance) * spread, noise.base * spread
+def scales(noise: Noise, others: Noise | None, draws: int, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Draws (B,) of the noise per run and per base (standard deviations); see the head of this file."""
+    within, between = noise.within, noise.between
+    if others is not None:
+        within, between = _joined(within, others.within), _joined(between, others.between)
+    if within.freedom < 0.5:
+        return np.zeros(draws), np.zeros(draws)
+    inner = within.square / _chi_square(within.freedom, draws, rng)
+    if between.freedom < 0.5:
+        run, base = _variances(inner, inner, within.share, between.share)
+        return np.sqrt(run), np.sqrt(run * _ASSUMED / rng.chisquare(_ASSUMED, draws))
+    outer = between.square / _chi_square(between.freedom, draws, rng)
+    run, base = _variances(inner, outer, within.share, between.share)
+    return np.sqrt(run), np.sqrt(base)
+
+
+def _joined(own: Level, others: Level) -> Level:
+    freedom = own.freedom + others.freedom
+    if freedom < 0.5:
+        return own
+    share = (own.share * own.freedom + others.share * others.freedom) / freedom
+    return Level(own.square + others.square, freedom, share)
+
+
+def _chi_square(freedom: float, draws: int, rng: np.random.Generator) -> Array:
+    return np.asarray(rng.chisquare(max(freedom, 1.0), draws)) * freedom / max(freedom, 1.0)
 
 
 def resample(
@@ -99,12 +173,15 @@ def resample(
     clusters: npt.NDArray[np.int_],
     base: npt.NDArray[np.int_],
     noise: Noise,
-    shared: float,
+    others: Noise | None,
     draws: int,
     rng: np.random.Generator,
 ) -> Resamples:
-    """Make ``draws`` data sets that might as well have been seen; see the head of this file for the schemes."""
-    run, per_base = scales(noise, shared, draws, rng)
+    """Make ``draws`` data sets that might as well have been seen; see the head of this file for the schemes.
+
+    ``others`` is the noise that the other groups of the table lend.
+    """
+    run, per_base = scales(noise, others, draws, rng)
     N = len(y)
     if scheme == "cluster":
         codes, inverse = np.unique(clusters, return_inverse=True)

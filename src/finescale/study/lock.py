@@ -98,12 +98,9 @@ def preview(path: Path, tell: Tell = lambda line: None) -> Study:
         tell(f"The text of tier {spec.data.tier} is not here yet: what tasks hold is taken on trust.")
     else:
         check_pools(spec, corpus.manifest)
-    tasks = dict.fromkeys(spec.task_names, UNSEEN)
-    for name in spec.task_names:
-        try:
-            tasks |= files.digests({one: spec.tasks[one] for one in spec.tasks if one == name}, [name], folder)
-        except InputError as error:
-            tell(f"Task {name}: {error}")
+    here = [name for name, task in spec.tasks.items() if task.paths(folder)]
+    known = files.digests({name: spec.tasks[name] for name in here}, here, folder)
+    tasks = dict.fromkeys(spec.task_names, UNSEEN) | known
     found = Digests(corpus=corpus.digest if corpus else UNSEEN, tasks=tasks)
     return Study(folder, spec, found, corpus.manifest if corpus else {})
 

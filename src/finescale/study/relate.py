@@ -48,6 +48,8 @@ def relate(sections: dict[str, Any], folder: Path, faults: Faults) -> None:
     """Check what relates sections, and spell out what one section leaves to another."""
     base, finetune, search, data = (sections[key] for key in ("base", "finetune", "rate_search", "data"))
     counts = _tasks(sections, folder, faults)
+    if finetune is not None and data is not None:
+        _text_for_tasks(finetune, sections["tasks"], data.tier, faults)
     methods = {name: choice for name, choice in sections["methods"].items() if choice is not None}
     if base is not None:
         _bases(base, faults)
@@ -73,6 +75,21 @@ def languages(tier: str, pool: str | None = None) -> set[str]:
     """Languages that a tier has any text in, or text for one pool."""
     artefacts = [artefact for recipe in RECIPES if recipe.tier == tier for artefact in recipe.artefacts]
     return {lang for one in artefacts if pool is None or pool in one.pools for lang in one.languages}
+
+
+def _text_for_tasks(finetune: Finetune, own: Mapping[str, Any], tier: str, faults: Faults) -> None:
+    """A built-in task over the corpus needs a tier that holds its languages."""
+    for index, name in enumerate(finetune.tasks):
+        if name not in registry.names("task") or (task := registry.get("task", name)).origin != "corpus":
+            continue
+        have = languages(tier, task.pool.partition(".")[0])
+        chosen = own[name].languages if own.get(name) is not None else ()
+        if not have.intersection(task.usual):
+            said = f"the text of tier {tier!r} has nothing for task {name!r}"
+            faults.add(f"finetune.tasks[{index}]", said, 'name another under [data], as in tier = "core"')
+        elif strange := sorted(set(chosen) - have):
+            said = f"the text of tier {tier!r} has nothing in {', '.join(strange)}"
+            faults.add(f"tasks.{name}.languages", said, f"choose of {', '.join(sorted(have & set(task.languages)))}")
 
 
 def _rungs(base: Base) -> list[str]:

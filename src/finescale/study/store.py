@@ -28,7 +28,7 @@ PASSING = ("progress", "output.txt", "error.json")
 SPEC = "spec.json"
 CONFLICTS = "conflicts.jsonl"
 DAMAGED = "damaged"
-COST = ("seconds", "cpu_seconds", "peak_memory_bytes", "resumed_at_step", "versions", "trials")
+COST = ("seconds", "cpu_seconds", "evaluate_seconds", "peak_memory_bytes", "resumed_at_step", "versions", "trials")
 """What of a record depends on where and when it was made; it is no part of the result."""
 
 

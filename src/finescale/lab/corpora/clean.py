@@ -10,40 +10,41 @@ import math
 import re
 from collections.abc import Iterator
 
+from finescale.lab.corpora.languages import CHARACTER, CJK, LETTERS, right_language, size, width
+
 TAG = re.compile(r"<[^<>]{1,400}>")
 SPACE = re.compile(r"\s+")
-WORD = re.compile(r"\w+")
-LETTERS = re.compile(r"[^\W\d_]+")
+CJK_PRINT = f"{CJK}\u3000-\u303f\uff00-\uffef"
+CJK_GAP = re.compile(f"(?<=[{CJK_PRINT}])\\s+(?=[{CJK_PRINT}])")
+CJK_MARKS = re.compile("[，。、；：！？（）《》「」]")
+CJK_ACCELERATOR = re.compile(r"\s?[（(][&_]\w[)）]")
 
 # Code, markup and format placeholders; a text that has one of these is not prose.
 CODE = re.compile(
     r"%\s?[\w(*.#'+-]|\$\{?\w|@\w+@|[{}\\|~^<>]|==|::|->|https?:|ftp:|www\.|\w\(\)|(?<!\w)--?[a-zA-Z]|/\w+/\w|(?<![^\W_])_|\w_\w"
-    r"|\w\.\w+\.\w|\S{40}"
+    rf"|\w\.\w+\.\w|[^\s{CJK_PRINT}]{{40}}"
 )
-FOREIGN_SCRIPT = re.compile("[\u0370-\u1fff\u3040-\ud7ff]")
 EMAIL = re.compile(r"\w@\w")
-_LISTED = {
-    "en": "the of and to is in that for with this are be it on as by or you from can not if an which will have a has"
-    " was its at when used your but all any these other than no more only their",
-    "de": "der die das und ist in den von zu mit für dem des ein eine nicht sich auf werden im auch als wird an aus"
-    " kann sie es wenn oder bei dieses diese ihr ihre ich eines einen einer zum zur durch nach dass wie sind",
-}
-FUNCTION_WORDS = {lang: frozenset(listed.split()) for lang, listed in _LISTED.items()}
-STRANGE_WORDS = {
-    lang: [other - own for name, other in FUNCTION_WORDS.items() if name != lang]
-    for lang, own in FUNCTION_WORDS.items()
-}
 ABBREVIATION = re.compile(
     r"(?:\b(?:e\.g|i\.e|etc|vs|cf|Nr|Abb|bzw|usw|ca|evtl|ggf|sog|inkl|No|Fig|Mr|Mrs|Dr|St|approx|resp|z\. ?B|d\. ?h"
     r"|u\. ?a|o\. ?ä|u\. ?U)|\b[A-Za-zÄÖÜ]|\d)\.$"
 )
-SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[^\sa-zäöü])")
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[^\sa-zäöü])|(?<=[。！？])(?=[^。！？”」）])")
 
 
 def plain(text: str) -> str:
     """``text`` without tags, entities, soft hyphens and repeated white space."""
-    text = html.unescape(TAG.sub("", text)).replace("\u00ad", "").replace("\u200b", "")
-    return SPACE.sub(" ", text).strip()
+    return one_line(html.unescape(TAG.sub("", text)).replace("\u00ad", "").replace("\u200b", ""))
+
+
+def one_line(text: str) -> str:
+    """``text`` with single spaces between words, and none between Chinese or Japanese characters."""
+    return without_gaps(SPACE.sub(" ", text).strip())
+
+
+def without_gaps(text: str) -> str:
+    """``text`` without white space between Chinese or Japanese characters."""
+    return text if text.isascii() else CJK_GAP.sub("", text)
 
 
 def normal(text: str) -> str:
@@ -51,33 +52,19 @@ def normal(text: str) -> str:
     return " ".join(LETTERS.findall(text.lower()))
 
 
-def words(text: str) -> list[str]:
-    """Lower-case words and numbers, without punctuation."""
-    return WORD.findall(text.lower())
-
-
 def no_accelerator(text: str) -> str:
-    """A user-interface string without the mark of its shortcut key (``_File``, ``&Edit``)."""
+    """A user-interface string without the mark of its shortcut key (``_File``, ``&Edit``, ``文件(_F)``)."""
+    if CHARACTER.search(text):
+        text = CJK_ACCELERATOR.sub("", text)
     if len(text) > 120 or len(re.findall(r"[&_](?=[^\W_])", text)) != 1:
         return text
     return re.sub(r"[&_](?=[^\W_])", "", text)
 
 
-def right_language(text: str, lang: str) -> bool:
-    """Whether ``text`` may be in ``lang``: Latin script, and not more function words of the other language.
-
-    Short texts without function words pass.
-    """
-    if FOREIGN_SCRIPT.search(text):
-        return False
-    found = LETTERS.findall(text.lower())
-    own = sum(map(FUNCTION_WORDS[lang].__contains__, found))
-    return all(sum(map(listed.__contains__, found)) <= max(1, own) for listed in STRANGE_WORDS[lang])
-
-
 def letter_share(text: str) -> float:
-    """Share of the characters that are letters or spaces; 0 for an empty text."""
-    return (sum(map(str.isalpha, text)) + text.count(" ")) / len(text) if text else 0.0
+    """Share of the characters that are letters, spaces or Chinese marks, which bring no space; 0 for an empty text."""
+    marks = 0 if text.isascii() else len(CJK_MARKS.findall(text))
+    return (sum(map(str.isalpha, text)) + text.count(" ") + marks) / len(text) if text else 0.0
 
 
 def is_prose(text: str) -> bool:
@@ -88,13 +75,13 @@ def is_prose(text: str) -> bool:
 def good_pair(src: str, tgt: str, langs: str) -> bool:
     """Whether two clean texts are plausibly translations of each other.
 
-    4 to 120 source words, a length ratio within a factor of 2, prose in the right languages on both sides, not equal,
-    and no disagreement about the numbers of two and more digits.
+    4 to 120 source words, a length ratio (of ``width``) within a factor of 2, prose in the right languages on both
+    sides, not equal, and no disagreement about the numbers of two and more digits.
     """
     src_lang, tgt_lang = langs.split("-")
-    if normal(src) == normal(tgt) or not 4 <= len(src.split()) <= 120:
+    if normal(src) == normal(tgt) or not 4 <= size(src) <= 120:
         return False
-    if not 0.5 <= len(tgt) / len(src) <= 2.0 or not (is_prose(src) and is_prose(tgt)):
+    if not 0.5 <= width(tgt) / width(src) <= 2.0 or not (is_prose(src) and is_prose(tgt)):
         return False
     if not (right_language(src, src_lang) and right_language(tgt, tgt_lang)):
         return False
@@ -104,7 +91,7 @@ def good_pair(src: str, tgt: str, langs: str) -> bool:
 
 def good_paragraph(text: str, lang: str) -> bool:
     """Whether a clean paragraph is worth pretraining on: 6 words, mostly letters, no e-mail address, the language."""
-    if len(text.split()) < 6 or letter_share(text) < 0.7 or EMAIL.search(text):
+    if size(text) < 6 or letter_share(text) < 0.7 or EMAIL.search(text):
         return False
     return right_language(text, lang)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from finescale.errors import Fault, InputError, StudyError, near
 from finescale.lab.corpora.fetched import sha256_of
-from finescale.lab.corpora.rows import Document, Pair, Summary
+from finescale.lab.corpora.rows import Document, Multiway, Pair, Summary
 
 MANIFEST = "manifest.json"
 
@@ -26,6 +26,11 @@ class Corpus:
     def digest(self) -> str:
         """SHA-256 over names and SHA-256 digests of the files: equal text, equal digest, wherever it lies."""
         return str(self.manifest["digest"])
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Codes of the languages that something of this corpus is in."""
+        return tuple(self.manifest["languages"])
 
     def pairs(self, src: str, tgt: str, split: str) -> Iterator[Pair]:
         """Translation pairs from ``src`` to ``tgt``, either way round.
@@ -48,6 +53,14 @@ class Corpus:
         if lang is not None:
             self._known_language(lang)
         return (Summary(**row) for row in self._rows(f"summaries.{split}") if lang in (None, row["lang"]))
+
+    def multiway(self, split: str = "test") -> Iterator[Multiway]:
+        """Held-out texts in three languages and more, of which the first is English; no such row is ever trained on.
+
+        Raises:
+            InputError: the corpus has no texts in many languages, or no such split of them.
+        """
+        return (Multiway(**row) for row in self._rows(f"multiway.{split}"))
 
     def documents(self, lang: str) -> Iterator[Document]:
         """Text for pretraining; nothing of it is held out by a task.
@@ -78,5 +91,5 @@ class Corpus:
             yield from map(json.loads, file)
 
     def _known_language(self, lang: str) -> None:
-        if lang not in self.manifest["languages"]:
-            raise InputError(Fault(f"language {lang!r}", "is unknown here", near(lang, self.manifest["languages"])))
+        if lang not in self.languages:
+            raise InputError(Fault(f"language {lang!r}", "is unknown here", near(lang, self.languages)))

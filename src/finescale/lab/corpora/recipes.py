@@ -1,7 +1,4 @@
-"""The table of recipes: which package is read how, and for what. A new tier is more rows.
-
-Versions and digests are those found in Debian 12.15 (bookworm) and on the Python package index in November 2026.
-"""
+"""The table of recipes: which package is read how, and for what. A new tier is more rows."""
 
 from __future__ import annotations
 
@@ -9,36 +6,17 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from finescale.core import fingerprint
+from finescale.lab.corpora.languages import folders
+from finescale.lab.corpora.published import DEBIAN, WHEELS, published
 
 Kind = Literal["deb", "index", "wheel"]
 Pool = Literal["pairs", "summaries", "documents"]
 
-RULES = 3
-"""Version of the cleaning and splitting rules: raise it whenever they change what is written."""
+RULES = 4
+"""Version of the cleaning and splitting rules: raise it whenever they change what is written.
 
-PUBLISHED = """
-libreoffice-help-en-us 4:7.4.7-1+deb12u14 8faa840285734d6cfe1ed25537b48f07e74bd6412e3917bf8e5f8a653f7b3712
-libreoffice-help-de 4:7.4.7-1+deb12u14 00490b63c509ac96f7f212d6a6e40452d3e0d1f97ccf4b824dd5ec4c01e8277f
-gcc-12-locales 12.2.0-14+deb12u1 a701516b5e34086f478b0a329dfd9dd8e1695e8bac5917a6b162a87719abe28f
-claws-mail-i18n 4.1.1-2 b00c313c90165e35ec55f61ab5e500ea13563430b7495c89dce3fd47da0d83b9
-manpages 6.03-2 efa1ba4cd19ad7baeae959c9209a7eb74be2ebb858bcabb412597bfc9f588c91
-manpages-dev 6.03-2 96f55cb5e26231d5567c89b692bced63825a14a2d5bd18fdf16ea2ed44eb9838
-manpages-de 4.18.1-1 37d2e7ee51f22952aecec3af93647ff59194a3c74bb7a694560f49c7f7ab3978
-manpages-de-dev 4.18.1-1 cb3d7c10977dd3c811065d89e0d912196ec5e6f2551308edb0ba72e02da838d7
-fortunes-de 0.35-1 03fe7a7912935bd3d4e02e38d79ef32a289097f8718d4488c409595abce067a0
-jargon-text 4.4.7-4.1 17d05997e30eb3d5d6713929b8e2f81b63a5f50073858ad2a06701c71f54dcdb
-debian-faq 11.1 427426e0cfa6888622fc1d72631071cb4b5a1f86ccde722e7820bcef284de5d0
-debian-faq-de 11.1 e9a8d8234f4b182660d521f80f50cea87f797b4541005a3d64fab7777766f6de
-debian-reference-en 2.100 9f31d3a17df505de09689ca255512ea58c1fc47c59bb1b0c7bf1c23362e9743f
-debian-reference-de 2.100 3b0ce65fd63e75ddf8eb07ca36293425135080e690a07e06a6ac8bc8040ef0aa
-Packages Debian 12.15 bookworm 515e692f2c4121c6fcec444ef100cc18f79a991910615f3a88c8b7becfc94d2f
-Translation-en Debian 12.15 bookworm 62f59c3cdca9786e4f7adf9002f9f5729a684adcb4667e58e448dec9b5a46c7f
-Translation-de Debian 12.15 bookworm adac331fc51f9a00c1b4120b4ac87423be2b1f1615d4f288c7cbc2d5258c0650
-homeassistant 2024.3.3 6e1ec2c07441d63fdcfb8acd2c4bbb6f68bc97330855784d3623d10c38fe3577
-gramps 6.0.8 56f03bcb643320eb9f9892d4c3f8bbe7c4c4d2e4c71e56f598584af24561ec1c
-pretix 2026.8.0 a78932e698778d873530d67f25a57c28d1c09b1bfb1a22ec817c00d90397db85
+Rules 4 part dev from test, as train was parted from both before; the starter tier stays as it was under rules 3.
 """
-"""Name, version and SHA-256 of each artefact: over the file as published, for an index over its uncompressed text."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +40,11 @@ class Artefact:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one tier is made from one source : ``apt`` or ``wheels``. ``suite`` is the Debian release."""
+    """How one tier is made from one source: ``apt`` or ``wheels``. ``suite`` is the Debian release.
+
+    Translation pairs are written from the first of ``languages`` into each of ``targets``; what is read in other
+    languages is kept where it is held out.
+    """
 
     tier: str
     source: str
@@ -70,19 +52,33 @@ class Recipe:
     suite: str
     note: str
     artefacts: tuple[Artefact, ...]
+    targets: tuple[str, ...] = ("de",)
+    rules: int = RULES
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """Directions that pairs are written for, as ``en-de``."""
+        return tuple(f"{self.languages[0]}-{target}" for target in self.targets)
+
+    @property
+    def parts_dev(self) -> bool:
+        """Whether dev rows that are close to test rows are dropped."""
+        return self.rules > 3
 
     def fingerprint(self) -> str:
         """Identity of what this recipe would write: the table and the version of the rules."""
-        return fingerprint({"recipe": asdict(self), "rules": RULES})
+        table = asdict(self)
+        rules = table.pop("rules")
+        if rules == 3:  # as written before there were targets
+            del table["targets"]
+        return fingerprint({"recipe": table, "rules": rules})
 
 
-def _published() -> dict[str, tuple[str, str]]:
-    rows = (line.split() for line in PUBLISHED.strip().splitlines())
-    return {name: (" ".join(version), digest) for name, *version, digest in rows}
+_PUBLISHED = {"deb": published(DEBIAN), "index": published(DEBIAN), "wheel": published(WHEELS)}
 
 
 def _row(name: str, kind: Kind, licence: str, reader: str, pools: str, languages: str, only: str = "") -> Artefact:
-    version, sha256 = _published()[name]
+    version, sha256 = _PUBLISHED[kind][name]
     uses: list[Pool] = [pool for pool in ("pairs", "summaries", "documents") if pool in pools.split()]
     return Artefact(name, kind, licence, reader, tuple(uses), tuple(languages.split()), only, version, sha256)
 
@@ -115,6 +111,7 @@ STARTER_APT = Recipe(
         _row("Translation-en", "index", OWN, "descriptions", "summaries documents", "en"),
         _row("Translation-de", "index", OWN, "descriptions", "summaries documents", "de"),
     ),
+    rules=3,
 )
 STARTER_WHEELS = Recipe(
     tier="starter",
@@ -128,5 +125,126 @@ STARTER_WHEELS = Recipe(
         _row("gramps", "wheel", "GPL-2+", "gettext", "pairs", "en de"),
         _row("pretix", "wheel", "AGPL-3 with additional terms", "gettext-sides", "documents", "en de"),
     ),
+    rules=3,
 )
-RECIPES: tuple[Recipe, ...] = (STARTER_APT, STARTER_WHEELS)
+
+
+def _debs(licence: str, reader: str, pools: str, languages: str, names: str, only: str = "") -> tuple[Artefact, ...]:
+    return tuple(_row(name, "deb", licence, reader, pools, languages, only) for name in names.split())
+
+
+def _help(**packages: str) -> tuple[Artefact, ...]:
+    return tuple(
+        _row(f"libreoffice-help-{name}", "deb", "MPL-2.0", "libreoffice", "pairs", lang)
+        for lang, name in packages.items()
+    )
+
+
+def _indexes(**names: str) -> tuple[Artefact, ...]:
+    packages = _row("Packages", "index", "none stated", "descriptions", "", "")
+    return packages, *(
+        _row(f"Translation-{name}", "index", OWN, "descriptions", "summaries documents", lang)
+        for lang, name in names.items()
+    )
+
+
+def _inside(languages: str) -> str:
+    """Members below a folder of one of the languages."""
+    return f"/(?:{'|'.join(name for lang in languages.split() for name in folders(lang))})/"
+
+
+SPOKEN = "en de zh fr es it pl"
+CORE_HELP = _help(en="en-us", de="de", zh="zh-cn", fr="fr", es="es", it="it", pl="pl")
+CORE_INDEXES = _indexes(
+    en="en", de="de", fr="fr", es="es", it="it", zh="zh_CN", pt="pt_BR", pl="pl", ru="ru", ja="ja", sk="sk", ko="ko",
+    uk="uk", cs="cs",
+)  # fmt: skip
+CORE_DOCUMENTS = (
+    *_debs(MAN, "man", "documents", "en", "manpages manpages-dev"),
+    *_debs("GPL-3+", "man", "documents", "de", "manpages-de manpages-de-dev"),
+    *_debs("GPL-3+", "man", "documents", "es", "manpages-es manpages-es-dev"),
+    *_debs("GFDL-1.2+ and GPL", "man", "documents", "zh", "manpages-zh"),
+    *_debs("public domain", "jargon", "documents", "en", "jargon-text"),
+    *_debs("GPL-2+", "quotations", "documents", "de", "fortunes-de", r"/fortunes/de/[^/]+(?<!\.u8)$"),
+    *_debs("GPL-2+", "quotations", "documents", "zh", "fortunes-zh", r"/fortunes/[^/.]+$"),
+    *_debs("copyleft, own text", "html", "documents", "en", "debian-faq", r"/FAQ/[^/]+$"),
+    *_debs("copyleft, own text", "html", "documents", "de", "debian-faq-de", "/FAQ/de/"),
+    *_debs("copyleft, own text", "html", "documents", "zh", "debian-faq-zh-cn", "/FAQ/zh-cn/"),
+    *_debs("GPL-2+", "html", "documents", "en", "debian-reference-en"),
+    *_debs("GPL-2+", "html", "documents", "de", "debian-reference-de"),
+    *_debs("GPL-2+", "html", "documents", "zh", "debian-reference-zh-cn"),
+)
+CORE_APT = Recipe(
+    tier="core",
+    source="apt",
+    languages=tuple(f"{SPOKEN} pt ru ja sk ko uk cs".split()),
+    suite="bookworm",
+    note=STARTER_APT.note,
+    artefacts=(
+        *CORE_HELP,
+        *_debs("GPL-3+", "gettext", "pairs", SPOKEN, "gcc-12-locales claws-mail-i18n"),
+        *_debs("LGPL-2.1+", "gettext", "pairs", SPOKEN, "libvirt-l10n"),
+        *_debs("GPL-2+", "gettext", "pairs", SPOKEN, "krita-l10n filezilla-common gnumeric-common"),
+        *CORE_DOCUMENTS,
+        *CORE_INDEXES,
+    ),
+    targets=("de", "zh"),
+)
+STANDARD_SPOKEN = f"{SPOKEN} ru pt ja ko nl tr"
+MANUALS = "en de zh fr es it"
+STANDARD_CATALOGUES = (
+    *_debs("CC-BY-SA-3.0", "gettext", "pairs", STANDARD_SPOKEN, "cataclysm-dda-data"),
+    *_debs(
+        "GPL-2+ and others, by file",
+        "gettext",
+        "pairs",
+        STANDARD_SPOKEN,
+        "claws-mail-i18n krita-l10n filezilla-common gnumeric-common git gnucash-common kile-l10n k3b-i18n gramps"
+        " vlc-l10n cinnamon-l10n pidgin-data konversation-data audacity-data wesnoth-1.16-utbs wesnoth-1.16-httt"
+        " wesnoth-1.16-nr wesnoth-1.16-did wesnoth-1.16-tsg wesnoth-1.16-dm",
+    ),
+    *_debs("GPL-3+", "gettext", "pairs", STANDARD_SPOKEN, "gcc-12-locales darktable gnupg-l10n"),
+    *_debs(
+        "LGPL-2.1+ and others, by file",
+        "gettext",
+        "pairs",
+        STANDARD_SPOKEN,
+        "libvirt-l10n libgtk-3-common evolution-common util-linux-locales minetest-data",
+    ),
+    *_debs("Apache-2.0", "gettext", "pairs", STANDARD_SPOKEN, "subversion"),
+)
+STANDARD_DOCUMENTS = (
+    *CORE_DOCUMENTS,
+    *_debs("LGPL-2.1+ and GPL-2+", "man", "documents", "en", "systemd util-linux libsane-common"),
+    *_debs("GPL-3+", "man", "documents", "en", "coreutils"),
+    *_debs("GPL-2", "rst", "documents", "en zh", "linux-doc-6.1", r"/Documentation/(?!translations/(?!zh_CN/))"),
+    *_debs("PSF-2", "html", "documents", "en", "python3.11-doc"),
+    *_debs("GPL-2", "html", "documents", "en", "anarchism", "/html/sec"),
+    *_debs("CC-BY-SA-3.0", "html", "documents", MANUALS, "gnome-user-docs evince-common", _inside(MANUALS)),
+    *_debs("GPL-2+ or CC-BY-SA-3.0", "html", "documents", MANUALS, "debian-handbook", _inside(MANUALS)),
+    *_debs("GFDL-1.1+", "html", "documents", MANUALS, "mate-user-guide krusader tellico-doc", _inside(MANUALS)),
+    *_debs("GPL-2+", "html", "documents", MANUALS, "installation-guide-amd64 harden-doc mplayer-doc", _inside(MANUALS)),
+    *_debs("GPL-3+", "html", "documents", MANUALS, "aisleriot", _inside(MANUALS)),
+    *_debs("Apache-2.0", "html", "documents", MANUALS, "apache2-doc", _inside(MANUALS)),
+    *_debs("GPL-2+", "html", "documents", "de", "developers-reference-de maint-guide-de"),
+    *_debs("GPL-2+", "html", "documents", "zh", "maint-guide-zh-cn"),
+    *_debs("GFDL-1.3+", "html", "documents", "de", "lilypond-doc-html-de", r"(?<!big-page)\.de\.html$"),
+    *_debs("GFDL-1.3+", "html", "documents", "zh", "lilypond-doc-html-zh", r"(?<!big-page)\.zh\.html$"),
+)
+STANDARD_APT = Recipe(
+    tier="standard",
+    source="apt",
+    languages=tuple(f"{STANDARD_SPOKEN} da sk uk cs".split()),
+    suite="bookworm",
+    note=STARTER_APT.note,
+    artefacts=(
+        *CORE_HELP,
+        *_help(ru="ru", pt="pt-br", ja="ja", ko="ko", nl="nl", tr="tr"),
+        *STANDARD_CATALOGUES,
+        *STANDARD_DOCUMENTS,
+        *CORE_INDEXES,
+        _row("Translation-da", "index", OWN, "descriptions", "summaries documents", "da"),
+    ),
+    targets=("de", "zh"),
+)
+RECIPES: tuple[Recipe, ...] = (STARTER_APT, STARTER_WHEELS, CORE_APT, STANDARD_APT)

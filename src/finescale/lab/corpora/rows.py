@@ -1,4 +1,4 @@
-"""What a corpus is made of: translation pairs, summaries and documents."""
+"""What a corpus is made of: translation pairs, summaries, documents and texts in many languages."""
 
 from __future__ import annotations
 
@@ -43,6 +43,15 @@ class Document:
 
     lang: str
     text: str
+    source: str
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
+class Multiway:
+    """One held-out text in several languages, by language code."""
+
+    texts: dict[str, str]
     source: str
     group: str
 

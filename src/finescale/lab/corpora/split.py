@@ -7,10 +7,11 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Generic, TypeVar
 
-from finescale.lab.corpora.clean import normal, words
+from finescale.lab.corpora.clean import normal
+from finescale.lab.corpora.languages import CHARACTER, words
 from finescale.lab.corpora.rows import Pair, Summary
 
 TaskRow = TypeVar("TaskRow", Pair, Summary)
@@ -21,8 +22,13 @@ SHARES = {"deb": (0.02, 0.06)}
 USUAL_SHARES = (0.022, 0.045)
 
 JACCARD = 0.8
+CHARACTER_JACCARD = 0.7
+"""For texts in Chinese or Japanese, over pairs of characters: one word of twelve changed gives about this."""
 LEAK_WORDS = 13
 WHOLE_TEXT_WORDS = 8
+LEAK_CHARACTERS = 20
+WHOLE_TEXT_CHARACTERS = 12
+"""As many Chinese or Japanese characters as 13 and 8 English words make."""
 
 
 def digest_of(*parts: str) -> str:
@@ -37,13 +43,21 @@ def split_of(group: str) -> str:
     return "dev" if place < dev else "test" if place < dev + test else "train"
 
 
-def split_rows(rows: Iterable[TaskRow]) -> tuple[dict[str, list[TaskRow]], Counter[str]]:
+def split_rows(
+    rows: Iterable[TaskRow], held_first: Iterable[str] = (), part_dev: bool = True
+) -> tuple[dict[str, list[TaskRow]], Counter[str]]:
     """Divide rows so that nothing is shared between train and the held-out splits.
 
     A row goes where its group goes. Dropped are: train rows either side of which equals a held-out one (up to case,
     numbers and punctuation); held-out rows either side of which has word-Jaccard >= 0.8 to a train row, or 13 words in
-    a row in common with one; rows that repeat a first side. Each split is ordered by hash, so that every prefix of it
-    is a random sample.
+    a row in common with one (``shingles`` and ``runs_of`` say what stands for a word in Chinese); dev rows that are as
+    close to a test row; rows that repeat a first side. Each split is ordered by hash, so that every prefix of it is a
+    random sample.
+
+    Args:
+        rows: what to divide.
+        held_first: first sides that other rows hold out (the same English in another language).
+        part_dev: also drop dev rows that are close to test rows.
 
     Returns:
         The rows of each split, and how many were dropped for which reason.
@@ -54,6 +68,7 @@ def split_rows(rows: Iterable[TaskRow]) -> tuple[dict[str, list[TaskRow]], Count
         parts[split_of(row.group)].append(_Keyed(row, (normal(first), normal(second))))
     dropped: Counter[str] = Counter()
     held = [{one.normal[i] for one in (*parts["dev"], *parts["test"])} for i in (0, 1)]
+    held[0].update(map(normal, held_first))
     train = [one for one in parts["train"] if one.normal[0] not in held[0] and one.normal[1] not in held[1]]
     dropped["train equals held-out"] = len(parts["train"]) - len(train)
     parts["train"] = train
@@ -64,8 +79,9 @@ def split_rows(rows: Iterable[TaskRow]) -> tuple[dict[str, list[TaskRow]], Count
         seen |= kept.keys()
         parts[name] = sorted(kept.values(), key=lambda one: digest_of(*one.row.sides))
     for i in (0, 1):
-        _drop_near(parts, i, dropped)
-        _drop_shared(parts, i, dropped)
+        _drop_close(parts, i, "train", ("dev", "test"), dropped)
+    for i in (0, 1) if part_dev else ():
+        _drop_close(parts, i, "test", ("dev",), dropped)
     return {name: [one.row for one in ones] for name, ones in parts.items()}, dropped
 
 
@@ -75,21 +91,41 @@ class _Keyed(Generic[TaskRow]):
     normal: tuple[str, str]
 
 
-def _drop_near(parts: dict[str, list[_Keyed[TaskRow]]], side: int, dropped: Counter[str]) -> None:
-    train = [frozenset(words(one.row.sides[side])) for one in parts["train"]]
-    for name in ("dev", "test"):
-        near = near_duplicates(train, [frozenset(words(one.row.sides[side])) for one in parts[name]])
-        dropped["held-out near a train row"] += len(near)
+def _drop_close(
+    parts: dict[str, list[_Keyed[TaskRow]]], side: int, kept: str, names: Sequence[str], dropped: Counter[str]
+) -> None:
+    """Drop rows of the splits ``names`` that are near a row of the split ``kept`` or share a passage with one."""
+    where = f"{'held-out' if kept == 'train' else 'dev'} {{}} a {kept} row"
+    texts = [one.row.sides[side] for one in parts[kept]]
+    for name in names:
+        near = _near_texts(texts, [one.row.sides[side] for one in parts[name]])
+        dropped[where.format("near")] += len(near)
         parts[name] = [one for i, one in enumerate(parts[name]) if i not in near]
+    check = LeakCheck(one.row.sides[side] for name in names for one in parts[name])
+    shared = {run for text in texts for run in check.runs_in(text)}
+    for name in names:
+        clean = [one for one in parts[name] if shared.isdisjoint(runs_of(one.row.sides[side]))]
+        dropped[where.format("shares a passage with")] += len(parts[name]) - len(clean)
+        parts[name] = clean
 
 
-def _drop_shared(parts: dict[str, list[_Keyed[TaskRow]]], side: int, dropped: Counter[str]) -> None:
-    check = LeakCheck(one.row.sides[side] for name in ("dev", "test") for one in parts[name])
-    shared = {run for one in parts["train"] for run in check.runs_in(one.row.sides[side])}
-    for name in ("dev", "test"):
-        kept = [one for one in parts[name] if shared.isdisjoint(runs_of(one.row.sides[side]))]
-        dropped["held-out shares a passage with train"] += len(parts[name]) - len(kept)
-        parts[name] = kept
+def _near_texts(train: Sequence[str], held: Sequence[str]) -> set[int]:
+    """Places in ``held`` that are near one in ``train``, each script by its own measure."""
+    near: set[int] = set()
+    for characters, jaccard in ((False, JACCARD), (True, CHARACTER_JACCARD)):
+        places = [i for i, text in enumerate(held) if bool(CHARACTER.search(text)) is characters]
+        others = [shingles(text) for text in train if bool(CHARACTER.search(text)) is characters]
+        near |= {places[i] for i in near_duplicates(others, [shingles(held[i]) for i in places], jaccard)}
+    return near
+
+
+def shingles(text: str) -> frozenset[str]:
+    """The set of words by which texts are compared; pairs of neighbours where Chinese or Japanese characters are."""
+    found = words(text)
+    if not CHARACTER.search(text):
+        return frozenset(found)
+    pairs = {a + b for a, b in pairwise(found) if CHARACTER.match(a) and CHARACTER.match(b)}
+    return frozenset(pairs.union(word for word in found if not CHARACTER.match(word)))
 
 
 def near_duplicates(
@@ -131,11 +167,14 @@ Run = tuple[str, ...]
 def runs_of(text: str) -> Iterator[Run]:
     """Every 13 words in a row of ``text``; of a shorter text its 8 to 12 words, of a still shorter one nothing.
 
-    Shorter texts ("The file could not be opened.") are everyday language, not a leak.
+    Shorter texts ("The file could not be opened.") are everyday language, not a leak. Of a text that is mostly Chinese
+    or Japanese: every 20 characters in a row, of a shorter one its 12 to 19.
     """
     found = tuple(words(text))
-    for start in range(max(1, len(found) - LEAK_WORDS + 1)):
-        if len(run := found[start : start + LEAK_WORDS]) >= WHOLE_TEXT_WORDS:
+    mostly_characters = 2 * len(CHARACTER.findall(text)) > len(found)
+    longest, least = (LEAK_CHARACTERS, WHOLE_TEXT_CHARACTERS) if mostly_characters else (LEAK_WORDS, WHOLE_TEXT_WORDS)
+    for start in range(max(1, len(found) - longest + 1)):
+        if len(run := found[start : start + longest]) >= least:
             yield run
 
 

@@ -17,6 +17,7 @@ from finescale.lab.corpora.readers import (
     man,
     markup,
     quotations,
+    rst,
 )
 from finescale.lab.corpora.rows import Row
 
@@ -32,4 +33,5 @@ READERS: dict[str, Reader] = {
     "libreoffice": libreoffice.read,
     "man": man.read,
     "quotations": quotations.read,
+    "rst": rst.read,
 }

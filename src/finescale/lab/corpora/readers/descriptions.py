@@ -11,13 +11,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from finescale.lab.corpora.archive import Archive
-from finescale.lab.corpora.clean import SPACE, normal, right_language
+from finescale.lab.corpora.clean import normal, one_line, without_gaps
+from finescale.lab.corpora.languages import right_language, size
 from finescale.lab.corpora.rows import Document, Summary
 
 SOURCE = "debian-descriptions"
 TEXT_WORDS, SUMMARY_WORDS = (20, 400), (3, 25)
 MOST_PER_SOURCE_PACKAGE, MOST_PER_OPENING = 8, 2
-EMPTY_PACKAGE = re.compile(r"transition|dummy|meta-?pa|Übergangs|fiktiv|leeres Paket|Pseudopaket", re.I)
+EMPTY_PACKAGE = re.compile(
+    r"transition|dummy|meta-?pa|übergangs|fiktiv|leeres paket|pseudopaket|métapaquet|paquet (?:factice|fictif)"
+    r"|metapacchetto|di transizione|fittizi|transición|ficticio|metapaquete|transição|metapacote|fictício|переходн"
+    r"|метапакет|фиктивн|перехідн|метапакунок|przejściow|metapakiet|overgangspakke|metapakke|prechodn|metabal"
+    r"|přechodov|过渡|元软件包|元套件|空软件包|虚包|移行用|メタパッケージ|ダミー|전환용|메타\s?패키지|더미"
+)
+"""Of a text in lower case: a pattern that ignores case takes ten times as long."""
 BULLET = re.compile(r"[-*+•o]\s")
 
 
@@ -73,10 +80,10 @@ def _rows(
 
 
 def _usable(one: Description, body: str, lang: str) -> bool:
-    if EMPTY_PACKAGE.search(one.synopsis) or EMPTY_PACKAGE.search(body[:200]) or "<" in one.synopsis:
+    if EMPTY_PACKAGE.search(one.synopsis.lower()) or EMPTY_PACKAGE.search(body[:200].lower()) or "<" in one.synopsis:
         return False
-    long_enough = TEXT_WORDS[0] <= len(body.split()) <= TEXT_WORDS[1]
-    short_enough = SUMMARY_WORDS[0] <= len(one.synopsis.split()) <= SUMMARY_WORDS[1]
+    long_enough = TEXT_WORDS[0] <= size(body) <= TEXT_WORDS[1]
+    short_enough = SUMMARY_WORDS[0] <= size(one.synopsis) <= SUMMARY_WORDS[1]
     return long_enough and short_enough and right_language(body, lang) and right_language(one.synopsis, lang)
 
 
@@ -100,7 +107,9 @@ def descriptions(index: str) -> list[Description]:
         if text and len(fields) == 2 and "<trans>" not in text[1]:
             synopsis, *lines = text[1].split("\n")
             paragraphs = tuple(paragraph for block in _blocks(lines) if (paragraph := _paragraph(block)))
-            out.append(Description(fields["Package"], fields["Description-md5"], synopsis.strip(), paragraphs))
+            out.append(
+                Description(fields["Package"], fields["Description-md5"], without_gaps(synopsis.strip()), paragraphs)
+            )
     return out
 
 
@@ -118,9 +127,9 @@ def _paragraph(lines: list[str]) -> str:
     """Join wrapped lines; a bullet or an indented (verbatim) line starts a new one."""
     out: list[str] = []
     for line in lines:
-        text = SPACE.sub(" ", line).strip()
+        text = one_line(line)
         if not out or BULLET.match(text) or (line.startswith("  ") and not line.startswith("   ")):
             out.append(text)
         else:
             out[-1] += f" {text}"
-    return "\n".join(part for part in out if part)
+    return "\n".join(without_gaps(part) for part in out if part)

@@ -8,36 +8,39 @@ from collections.abc import Iterator, Sequence
 
 from finescale.lab.corpora.archive import Archive
 from finescale.lab.corpora.clean import CODE, no_accelerator, normal, plain
+from finescale.lab.corpora.languages import folders, language_of
 from finescale.lab.corpora.rows import Document, Pair
 
 MAGIC = 0x950412DE
-CATALOGUE = r"/{lang}/LC_MESSAGES/[^/]+\.mo$"
+CATALOGUE = r"/(?:{folders})/LC_MESSAGES/[^/]+\.mo$"
 
 
 def read(archives: Sequence[Archive]) -> Iterator[Pair]:
     """English pairs with each other language of the artefact; the group is the normalised English string."""
     for archive in archives:
-        source, *targets = archive.artefact.languages
-        for lang in targets:
-            for src, tgt in _strings(archive, lang):
-                yield Pair(f"{source}-{lang}", src, tgt, archive.artefact.name, f"mo:{normal(src)}")
+        source = archive.artefact.languages[0]
+        for lang, src, tgt in _strings(archive):
+            yield Pair(f"{source}-{lang}", src, tgt, archive.artefact.name, f"mo:{normal(src)}")
 
 
 def read_sides(archives: Sequence[Archive]) -> Iterator[Document]:
     """The strings of a catalogue as text of each language by itself, unaligned; the group is the normalised string."""
     for archive in archives:
-        source, *targets = archive.artefact.languages
-        for lang in targets:
-            for src, tgt in _strings(archive, lang):
-                for side, text in ((source, src), (lang, tgt)):
-                    if not CODE.search(text):
-                        yield Document(side, text, archive.artefact.name, f"text:{normal(text)}")
+        source = archive.artefact.languages[0]
+        for lang, src, tgt in _strings(archive):
+            for side, text in ((source, src), (lang, tgt)):
+                if not CODE.search(text):
+                    yield Document(side, text, archive.artefact.name, f"text:{normal(text)}")
 
 
-def _strings(archive: Archive, lang: str) -> Iterator[tuple[str, str]]:
-    for _, content in archive.members(CATALOGUE.format(lang=lang)):
+def _strings(archive: Archive) -> Iterator[tuple[str, str, str]]:
+    """(language, message, translation) of all catalogues, in one pass over the package."""
+    targets = archive.artefact.languages[1:]
+    names = "|".join(name for lang in targets for name in folders(lang))
+    for path, content in archive.members(CATALOGUE.format(folders=names)):
+        lang = language_of(path.rpartition("/LC_MESSAGES/")[0].rpartition("/")[2], targets)
         for message, translation in messages(content):
-            yield plain(no_accelerator(message)), plain(no_accelerator(translation))
+            yield lang, plain(no_accelerator(message)), plain(no_accelerator(translation))
 
 
 def messages(content: bytes) -> Iterator[tuple[str, str]]:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
 from finescale.lab.corpora.archive import Archive
-from finescale.lab.corpora.clean import SPACE
+from finescale.lab.corpora.clean import one_line
+from finescale.lab.corpora.languages import folders
 from finescale.lab.corpora.rows import Document
 
 SPECIAL = {
@@ -26,7 +27,7 @@ def read(archives: Sequence[Archive]) -> Iterator[Document]:
     """One document per page; the group is the page's name, the same in all languages."""
     for archive in archives:
         lang = archive.artefact.languages[0]
-        folder = r"^usr/share/man/man\d/" if lang == "en" else rf"^usr/share/man/{lang}/man\d/"
+        folder = r"^usr/share/man/man\d/" if lang == "en" else rf"^usr/share/man/(?:{'|'.join(folders(lang))})/man\d/"
         for name, text in archive.texts(folder):
             page = PurePosixPath(name).name.removesuffix(".gz")
             yield Document(lang, "\n".join(paragraphs_of(text)), "man-pages", f"man:{page}")
@@ -53,7 +54,7 @@ def paragraphs_of(page: str) -> list[str]:
             if tag_is_next:
                 paragraphs.append([])
                 tag_is_next = False
-    return [text for lines in paragraphs if (text := SPACE.sub(" ", inline("\n".join(lines))).strip())]
+    return [text for lines in paragraphs if (text := one_line(inline("\n".join(lines))))]
 
 
 def _text(line: str, request: re.Match[str] | None) -> str:

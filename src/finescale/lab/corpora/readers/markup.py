@@ -1,4 +1,4 @@
-"""HTML manuals: the running text of block elements, without code, navigation and tables of contents."""
+"""HTML, DocBook and Mallard manuals: the text of block elements, without code, navigation and tables of contents."""
 
 from __future__ import annotations
 
@@ -7,24 +7,32 @@ from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
 
 from finescale.lab.corpora.archive import Archive
-from finescale.lab.corpora.clean import SPACE
+from finescale.lab.corpora.clean import one_line
+from finescale.lab.corpora.languages import language_of
 from finescale.lab.corpora.rows import Document
 
 BLOCKS = re.compile(
     r"html|body|div|p|h[1-6]|[uod]l|li|d[td]|table|t[rdh]|thead|tbody|blockquote|section|article|caption|figure"
     r"|figcaption|header|footer|aside|main|hr|address|form|br"
+    # DocBook and Mallard
+    r"|(?:sim|formal)?para|(?:list)?item|(?:itemized|ordered|variable|simple|gloss)list"
+    r"|varlistentry|term|sect\d|chapter|book|bookinfo|info|note|tip|warning|caution|important|entry|row|tgroup"
+    r"|informaltable|(?:media|image|text)object|step|steps|procedure|abstract|question|answer|qandaentry|qandaset"
+    r"|glossterm|glossdef|member|page|desc|terms|title|subtitle|list|media|example|synopsis|comment"
 )
-SKIPPED = frozenset({"script", "style", "pre", "nav", "head", "svg", "textarea", "select"})
+SKIPPED = re.compile("script|style|pre|nav|head|svg|textarea|select|screen|programlisting|credit|legalnotice|listing")
+PAGE = r"\.(?:html?|page|docbook|xml)(?:\.gz)?$"
 VOID = frozenset({"br", "hr", "img", "meta", "link", "input", "col", "area", "base", "wbr"})
 SKIPPED_CLASSES = re.compile(r"\b(?:toc|nav|nav_table|navheader|navfooter|index|lilypond|settitle|contents)\b")
 
 
 def read(archives: Sequence[Archive]) -> Iterator[Document]:
-    """One document per page."""
+    """One document per page; where an artefact has several languages, the page's folder says which."""
     for archive in archives:
         artefact = archive.artefact
-        for name, text in archive.texts(r"\.html?(?:\.gz)?$"):
-            yield Document(artefact.languages[0], "\n".join(paragraphs_of(text)), artefact.name, f"html:{name}")
+        for name, text in archive.texts(PAGE):
+            lang = language_of(name, artefact.languages)
+            yield Document(lang, "\n".join(paragraphs_of(text)), artefact.name, f"html:{name}")
 
 
 def paragraphs_of(page: str) -> list[str]:
@@ -47,7 +55,7 @@ class _Blocks(HTMLParser):
             self._flush()
         if tag in VOID:
             return
-        skip = tag in SKIPPED or SKIPPED_CLASSES.search(dict(attrs).get("class") or "")
+        skip = SKIPPED.fullmatch(tag) or SKIPPED_CLASSES.search(dict(attrs).get("class") or "")
         if self._skipped or skip:
             self._skipped.append(tag)
 
@@ -67,7 +75,7 @@ class _Blocks(HTMLParser):
             self._open.append(data)
 
     def _flush(self) -> None:
-        text = SPACE.sub(" ", "".join(self._open)).strip()
+        text = one_line("".join(self._open))
         self._open.clear()
         if text:
             self._done.append(text)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from finescale.lab.corpora.archive import Archive
-from finescale.lab.corpora.clean import SPACE
+from finescale.lab.corpora.clean import one_line
 from finescale.lab.corpora.rows import Document
 from finescale.lab.corpora.split import digest_of
 
@@ -20,5 +20,5 @@ def read(archives: Sequence[Archive]) -> Iterator[Document]:
         artefact = archive.artefact
         for _, text in archive.texts():
             for entry in re.split(r"\n%+\n", COLOURS.sub("", text)):
-                said = SPACE.sub(" ", ATTRIBUTION.sub("", entry)).strip()
+                said = one_line(ATTRIBUTION.sub("", entry))
                 yield Document(artefact.languages[0], said, artefact.name, f"quote:{digest_of(said)[:16]}")
