@@ -114,7 +114,7 @@ class RayBackend:
         except OutOfMemoryError:
             return Ended(step, -9, why="memory")
         except RayTaskError as error:
-            raise error.as_instanceof_cause() from None
+            raise error.as_instanceof_cause() from None  # type: ignore[no-untyped-call]
         except RayError:
             return Ended(step, -9, why="preempted")
         return Ended(step, code, peak, why)
