@@ -18,7 +18,7 @@ from finescale import registry
 from finescale.core import DataSpec, TaskSpec
 from finescale.errors import InputError
 from finescale.lab import prepare, probes, tokenizer
-from finescale.lab.duplicates import content, overlaps
+from finescale.lab.duplicates import overlaps
 from finescale.lab.tasks import Rendered
 from finescale.study.files import FileTask
 
@@ -183,12 +183,6 @@ def test_overlap_is_counted_by_passages_not_by_words() -> None:
     texts = ["nothing of it", f"before it {' '.join(target.split()[3:16])} after it"]
     assert overlaps({"a": [target, "word1 word2"], "b": ["word4 word9"]}, texts) == {"a": 1, "b": 0}
     assert overlaps({"a": [target]}, [" ".join(target.split()[3:15])]) == {"a": 0}, "twelve words are no passage"
-
-
-def test_content_knows_scripts_without_spaces() -> None:
-    assert content("Der rote Wagen, 12!") == {"der", "rote", "wagen", "12"}
-    assert content("配置工具") == {"配置", "置工", "工具"}
-    assert content("TODAY是函数") == {"today", "是函", "函数"}
 
 
 @pytest.mark.parametrize(

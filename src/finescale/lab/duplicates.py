@@ -6,29 +6,15 @@ A held-out example is never lost to one in training: what repeats it is taken ou
 from __future__ import annotations
 
 import itertools
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from finescale.lab.corpora.split import LeakCheck, near_duplicates, runs_of
+from finescale.lab.corpora.split import LeakCheck, near_duplicates, runs_of, shingles
 from finescale.lab.tasks import Rendered
 
-WORD = re.compile(r"\w+")
-UNSPACED = re.compile("[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
-"""Scripts written without spaces: Thai, Lao, Khmer, kana and Han."""
 LEAST_WORDS = 8
 """Shorter texts are everyday language or labels: they are compared as a whole, prompts only."""
 CHUNK = 100_000
-
-
-def content(text: str) -> frozenset[str]:
-    """Lower-case words and numbers of a text; where a script has no spaces, its pairs of neighbouring characters."""
-    found = set()
-    for word in WORD.findall(text.lower()):
-        for run in UNSPACED.findall(word):
-            found |= {run[i : i + 2] for i in range(max(1, len(run) - 1))}
-        found |= {part for part in UNSPACED.split(word) if part}
-    return frozenset(found)
 
 
 class Held:
@@ -64,13 +50,13 @@ class Held:
         """What is compared of each row's prompt and target: nothing of a short text."""
         found: list[list[frozenset[str]]] = []
         for place, side in enumerate(_sides(rows)):
-            words = (content(text) - self._form[row.language][place] for row, text in zip(rows, side, strict=True))
+            words = (shingles(text) - self._form[row.language][place] for row, text in zip(rows, side, strict=True))
             found.append([own if len(own) >= LEAST_WORDS else frozenset() for own in words])
         return found
 
 
 def _usual(texts: Sequence[str]) -> set[str]:
-    seen = Counter(word for text in texts for word in content(text))
+    seen = Counter(word for text in texts for word in shingles(text))
     return {word for word, count in seen.items() if 2 * count > len(texts)}
 
 
@@ -80,7 +66,7 @@ def _sides(rows: Sequence[Rendered]) -> tuple[list[str], list[str]]:
 
 def _whole(target: str) -> str:
     """A target that is long enough to be no label, in one spelling of white space; else nothing."""
-    return " ".join(target.split()) if len(content(target)) >= LEAST_WORDS else ""
+    return " ".join(target.split()) if len(shingles(target)) >= LEAST_WORDS else ""
 
 
 def apart(splits: dict[str, list[Rendered]]) -> tuple[dict[str, list[Rendered]], dict[str, int]]:
