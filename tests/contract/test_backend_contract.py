@@ -15,7 +15,11 @@ from finescale import registry
 from finescale.errors import StudyError
 from finescale.study.backends import Backend, Ended
 
-pytestmark = pytest.mark.parametrize("name", registry.names("backend"))
+CLUSTERS = {"ray"}
+"""Backends that take long to start: once for all tests here, in the slow tier."""
+pytestmark = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in CLUSTERS)) for name in registry.names("backend")]
+)
 HERE = "test_backend_contract"
 
 
@@ -47,6 +51,15 @@ def hoard(folder: str, step: str) -> None:
     assert held
 
 
+@pytest.fixture(autouse=True)
+def cluster(name: str) -> None:
+    """A Ray cluster of this machine that outlives each test."""
+    if name == "ray":
+        ray = pytest.importorskip("ray")
+        if not ray.is_initialized():
+            ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
+
+
 @pytest.fixture
 def backend(name: str) -> Iterator[Backend]:
     made: Backend = registry.get("backend", name)(2, keep_open=(), preload=(HERE,))
@@ -56,7 +69,7 @@ def backend(name: str) -> Iterator[Backend]:
 
 def ends(backend: Backend, count: int) -> dict[str, Ended]:
     found: dict[str, Ended] = {}
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while len(found) < count:
         assert time.monotonic() < deadline, f"only {sorted(found)} ended"
         found |= {ended.step: ended for ended in backend.poll(0.2)}
@@ -64,7 +77,7 @@ def ends(backend: Backend, count: int) -> dict[str, Ended]:
 
 
 def started(folder: Path, step: str) -> int:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not (folder / step).exists() or not (folder / step).read_text():
         assert time.monotonic() < deadline, f"{step} did not start"
         time.sleep(0.01)
