@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from finescale import cli_engine, cli_paper, cli_stats
+from finescale import cli_engine, cli_metrics, cli_paper, cli_stats
 from finescale.errors import Fault, FinescaleError, InputError
 
 if TYPE_CHECKING:
@@ -191,6 +191,7 @@ app.command()(cli_stats.forecast)
 app.command()(cli_stats.compare)
 app.command()(cli_paper.tables)
 app.command()(cli_paper.claims)
+app.add_typer(cli_metrics.app, name="metrics")
 
 
 def _fit_study(folder: Path, as_json: bool) -> None:
