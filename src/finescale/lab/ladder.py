@@ -134,8 +134,8 @@ def memory(
 ) -> Memory:
     """Bytes that finetuning or pretraining a base holds at its peak: a rough estimate.
 
-    Against the resident peaks of seven real runs on three rungs it was within 7 % for full finetuning (either
-    optimiser) and prompts, and 23 to 34 % too low for LoRA (see docs/lab-log.md).
+    Against the resident peaks of seven real runs on three rungs, from which the share of working memory was taken, it
+    is within 7 % for full finetuning (either optimiser) and prompts, and 23 to 34 % too low for LoRA (docs/lab-log.md).
 
     Weights and gradients are in ``dtype``; fp32 masters come on top where that is narrower. AdamW keeps two fp32
     moments, Adafactor a row and a column of each matrix; finetuning keeps the best weights so far and copies them
