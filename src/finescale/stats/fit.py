@@ -14,7 +14,18 @@ from finescale.core import FACTORS
 from finescale.errors import Faults, collecting, near
 from finescale.stats.auto_fit import fit_auto
 from finescale.stats.fits import Fits, GroupFit, Member, law_named
-from finescale.stats.groups import Cell, Group, PointFit, log_slopes, noise_behind, predict, resolve, solve
+from finescale.stats.groups import (
+    Cell,
+    Group,
+    PointFit,
+    Redo,
+    log_slopes,
+    noise_behind,
+    predict,
+    resolve_all,
+    solve,
+    solve_all,
+)
 from finescale.stats.laws import MULTIPLICATIVE, Array, Law
 from finescale.stats.paper import STAGE_1, stage_1, stage_2
 from finescale.stats.priors import Priors, beliefs, check, prior_of, redrawn, words
@@ -99,15 +110,17 @@ def fit_groups(
     small = {id(group): too_few(law, group) for group in groups}
     able = [_last_levels(law, group) for group in groups if small[id(group)] is None]
     cells = [Cell(law, part, share, objective) for part in _scopes(able, share)]
-    points = [solve(cell) if priors is None else _with_prior(cell, priors) for cell in cells]
+    points = solve_all(cells)
+    if priors is not None:
+        points = [_with_prior(cell, point, priors) for cell, point in zip(cells, points, strict=True)]
     noises = [_noise(cell, point) for cell, point in zip(cells, points, strict=True)]
+    rngs = [np.random.default_rng([seed, index]) for index in range(len(cells))]
+    others = [lent(noises, index) for index in range(len(cells))]
     done: dict[str, GroupFit] = {}
-    for index, (cell, point, noise) in enumerate(zip(cells, points, noises, strict=True)):
-        rng = np.random.default_rng([seed, index])
-        for one in _with_draws(cell, point, noise, lent(noises, index), draws, rng):
-            if priors is not None:
-                one.diagnostics["priors"] = words(beliefs(priors, law, one.group))
-            done[one.group.label] = one
+    for one in _with_draws(cells, points, noises, others, draws, rngs):
+        if priors is not None:
+            one.diagnostics["priors"] = words(beliefs(priors, law, one.group))
+        done[one.group.label] = one
     nothing = np.zeros(draws)
     for group in groups:
         status = small[id(group)]
@@ -117,9 +130,9 @@ def fit_groups(
     return [done[group.label] for group in groups]
 
 
-def _with_prior(cell: Cell, priors: Priors) -> PointFit:
-    """Fit without the prior to learn the noise, which says what the prior weighs; then with it."""
-    noise = noise_behind(solve(cell).delta)
+def _with_prior(cell: Cell, point: PointFit, priors: Priors) -> PointFit:
+    """Fit again with the prior, weighed by the noise of the fit without it."""
+    noise = noise_behind(point.delta)
     cell.prior = prior_of(cell, [beliefs(priors, cell.law, group) for group in cell.groups], noise)
     return solve(cell)
 
@@ -281,8 +294,29 @@ def _noise(cell: Cell, point: PointFit) -> Noise:
 
 
 def _with_draws(
-    cell: Cell, point: PointFit, noise: Noise, others: Noise | None, draws: int, rng: np.random.Generator
+    cells: list[Cell],
+    points: list[PointFit],
+    noises: list[Noise],
+    others: list[Noise | None],
+    draws: int,
+    rngs: list[np.random.Generator],
 ) -> list[GroupFit]:
+    """Fits of all groups of all cells with their draws; the refits of all cells are made together."""
+    plans = [
+        _resamples(cell, point, noise, lender, draws, rng)
+        for cell, point, noise, lender, rng in zip(cells, points, noises, others, rngs, strict=True)
+    ]
+    redone = resolve_all([redo for redo, _, _ in plans])
+    return [
+        _group_fit(redo.cell, index, redo.point, solution, made, dict(how))
+        for (redo, made, how), solution in zip(plans, redone, strict=True)
+        for index in range(len(redo.cell.groups))
+    ]
+
+
+def _resamples(
+    cell: Cell, point: PointFit, noise: Noise, others: Noise | None, draws: int, rng: np.random.Generator
+) -> tuple[Redo, Resamples, dict[str, Any]]:
     fitted = _residual(cell, point)[1]
     clusters, base = cell.joint_codes("clusters"), cell.joint_codes("base")
     scheme = choose(clusters, base)
@@ -292,13 +326,8 @@ def _with_draws(
         # Losses redrawn around the fit would be pulled to the prior a second time if its mean were not redrawn so too.
         centre = prior.mean if scheme == "cluster" else point.theta
         prior = redrawn(prior, centre, noise_behind(point.delta), draws, rng)
-    redone = resolve(cell, point, made.y, made.weights, prior)
-    return [
-        _group_fit(
-            cell, index, point, redone, made, {"scheme": scheme, "noise_run": noise.run, "noise_base": noise.base}
-        )
-        for index in range(len(cell.groups))
-    ]
+    how = {"scheme": scheme, "noise_run": noise.run, "noise_base": noise.base}
+    return Redo(cell, point, made.y, made.weights, prior), made, how
 
 
 def _two_stage(group: Group, factor: str, draws: int, seed: int) -> GroupFit:
@@ -310,8 +339,7 @@ def _two_stage(group: Group, factor: str, draws: int, seed: int) -> GroupFit:
             nothing = np.zeros(draws)
             return GroupFit(group, "multiplicative", [], short, nothing, nothing, nothing, {"runs": len(group.frame)})
     point = solve(cell)
-    noise = _noise(cell, point)
-    first = _with_draws(cell, point, noise, None, draws, np.random.default_rng([seed, 0]))[0]
+    first = _with_draws([cell], [point], [_noise(cell, point)], [None], draws, [np.random.default_rng([seed, 0])])[0]
     if factor in STAGE_1:
         return first
     part, theta, coef = stage_2(cell, point, group, factor)

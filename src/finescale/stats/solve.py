@@ -241,7 +241,7 @@ def refine(
     weights: Array,
     theta: Array,
     coef: Array,
-    delta: float,
+    delta: float | Array,
     iterations: int = 60,
     enough: float = 1e-9,
 ) -> Solution:
@@ -252,13 +252,14 @@ def refine(
         weights: multiplicities (B, N).
         theta: starting shapes (B, P).
         coef: starting coefficients (B, M).
-        delta: where Huber's loss turns linear.
+        delta: where Huber's loss turns linear; one for all, or one per problem (B,).
         iterations: most steps; Newton's need about ten, the rest are for valleys without a bottom.
         enough: a step is the last one if it promises less than this share of the objective.
     """
     if problem.centre is None:
         problem = replace(problem, centre=np.tile(problem.z.mean(axis=0), (coef.shape[1], 1)))
     target = np.log(y) if problem.objective.on == "log" else y
+    delta = np.broadcast_to(np.asarray(delta, dtype=float), len(y))
     with np.errstate(over="ignore", invalid="ignore"):
         return _descend(problem, target, weights, theta, coef, delta, iterations, enough)
 
@@ -269,7 +270,7 @@ def _descend(
     weights: Array,
     theta: Array,
     coef: Array,
-    delta: float,
+    delta: Array,
     iterations: int,
     enough: float,
 ) -> Solution:
@@ -281,7 +282,7 @@ def _descend(
     live = np.arange(B)
     for _ in range(iterations):
         new_theta, new_coef, promised, gradient[live] = _step(problem, here, live, theta, coef, damping, tails)
-        there = _local(problem.of(live), target[live], weights[live], new_theta, new_coef, delta)
+        there = _local(problem.of(live), target[live], weights[live], new_theta, new_coef, delta[live])
         gain = here.value[live] - there.value
         better = gain > 0
         won = live[better]
@@ -299,14 +300,14 @@ def _descend(
     return Solution(theta, coef, here.value, gradient)
 
 
-def _local(problem: Problem, target: Array, weights: Array, theta: Array, coef: Array, delta: float) -> _Local:
+def _local(problem: Problem, target: Array, weights: Array, theta: Array, coef: Array, delta: Array) -> _Local:
     """Value, descent and curvature of every problem, a cacheful of problems at a time; prior included."""
     Q = theta.shape[1] + coef.shape[1]
     found = _Local(np.empty(len(theta)), np.empty((len(theta), Q)), *np.empty((2, len(theta), Q, Q)))
     chunk = max(1, _CACHED // target.shape[1])
     for start in range(0, len(theta), chunk):
         at = slice(start, start + chunk)
-        parts = _sums(problem, target[at], weights[at], theta[at], coef[at], delta)
+        parts = _sums(problem, target[at], weights[at], theta[at], coef[at], delta[at, None])
         found.value[at], found.descent[at], found.core[at], found.tail[at] = parts
     prior = problem.prior
     if prior is not None:
@@ -319,7 +320,7 @@ def _local(problem: Problem, target: Array, weights: Array, theta: Array, coef: 
 
 
 def _sums(
-    problem: Problem, target: Array, weights: Array, theta: Array, coef: Array, delta: float
+    problem: Problem, target: Array, weights: Array, theta: Array, coef: Array, delta: Array
 ) -> tuple[Array, Array, Array, Array]:
     phi = problem.columns(problem.z, theta)
     predicted = problem.predict(phi, coef)
