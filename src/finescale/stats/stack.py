@@ -1,4 +1,4 @@
-"""Stacking: how much each forecaster is believed, judged by rolling hold-outs that look like what is asked.
+"""How much each forecaster is believed, judged by rolling hold-outs that look like what is asked: stacking.
 
 Every curve is cut at every size and its larger sizes are forecast from the smaller. For a question (this far ahead,
 from so many sizes) the hold-outs count by how like the question they are. The weights ``q`` minimise
