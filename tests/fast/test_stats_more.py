@@ -122,6 +122,9 @@ def test_priors_that_have_no_meaning_are_faults() -> None:
     runs = cross()[["model_params", "examples", "loss"]].iloc[:20]
     with pytest.raises(fs.InputError, match="2 faults"):
         fs.fit(runs, "multiplicative", "model_params", priors={"gamma": (0, 1), "beta": (0.1, -1)})
+    for wrong in (0.1, (0.1,), ("a", 1), (float("nan"), 1)):
+        with pytest.raises(fs.InputError, match="is not \\(mean, standard deviation > 0\\)"):
+            fs.fit(runs, "multiplicative", "model_params", priors={"beta": wrong})
     with pytest.raises(fs.InputError, match="have no meaning"):
         fs.fit(runs, "auto", "model_params", priors={"beta": (0.1, 0.1)})
     with pytest.raises(fs.InputError, match="have no weight"):

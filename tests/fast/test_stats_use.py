@@ -9,6 +9,7 @@ import pytest
 
 import finescale as fs
 from finescale.stats.critical import eq3
+from finescale.stats.uncertainty import noise_of
 
 mpl.use("Agg")
 TRUTH = {"full": (90.0, 0.25, 0.25, 1.2), "lora": (40.0, 0.25, 0.12, 1.2)}
@@ -243,3 +244,20 @@ def test_a_seen_base_keeps_its_own_deviation() -> None:
     assert np.abs(np.log(curve["median"] / truth)).max() > 0.015
     between = fits.forecast(asked.assign(model_params=X * 1.2))
     assert ((between["high"] / between["low"]) > (run["high"] / run["low"])).all()
+
+
+def test_sums_of_squares_are_unbiased_for_both_kinds_of_noise() -> None:
+    rng = np.random.default_rng(0)
+    base = np.repeat(np.arange(6), [3, 5, 8, 4, 6, 7])
+    slopes = np.column_stack([np.ones(33), base + 0.1 * rng.standard_normal(33), rng.standard_normal(33)])
+    keep = np.eye(33) - slopes @ np.linalg.pinv(slopes)
+    run, own = 0.01, 0.02
+    seen = [
+        noise_of(keep @ (own * rng.standard_normal(6)[base] + run * rng.standard_normal(33)), base, slopes)
+        for _ in range(4000)
+    ]
+    for level in ("within", "between"):
+        levels = [getattr(noise, level) for noise in seen]
+        expected = run**2 + levels[0].share * own**2
+        assert np.mean([one.square / one.freedom for one in levels]) == pytest.approx(expected, rel=0.05)
+    assert seen[0].within.freedom + seen[0].between.freedom == pytest.approx(30)

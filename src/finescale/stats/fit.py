@@ -73,7 +73,8 @@ def fit(
             ``chinchilla`` (Huber on log residuals, delta 1e-3) or ``paper`` (Huber on L, delta 1e-3; Eq. 2).
         protocol: ``paper`` fits the multiplicative law as the paper does: beta and E are shared by the group's
             model-size and pretraining-size runs, A and alpha belong to ``factor``; the objective is the paper's.
-        priors: on shapes, as ``{"beta": (mean, standard deviation)}``, or other fits, as ``published("zhang2024")``:
+        priors: on shapes, as ``{"beta": (mean, standard deviation)}`` (for a size such as D0 the standard deviation is
+            that of its logarithm), or other fits, as ``published("zhang2024")``:
             then the mean and spread of their groups that are like this one (the same method, where there are any).
             Stated in the fits' table and citations.
 

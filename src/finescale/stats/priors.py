@@ -47,11 +47,20 @@ def check(priors: Priors | None, law: Law | None, factors: tuple[str, ...], obje
         if not set(known) & {name for names in _estimates(priors) for name in names}:
             faults.add("priors", "name no shape of this law", f"it has {', '.join(known) or 'none'}")
         return
-    for name, (mean, spread) in priors.items():
+    sizes = {p.name for p in law.shapes(factors) if p.log}
+    for name, given in priors.items():
         if name not in known:
             faults.add(f"priors[{name!r}]", f"is no shape of {law.name}", near(name, known))
-        elif not (np.isfinite(mean) and np.isfinite(spread) and spread > 0):
-            faults.add(f"priors[{name!r}]", f"({mean}, {spread}) is not (mean, standard deviation > 0)")
+        elif not _is_prior(given, positive=name in sizes):
+            faults.add(f"priors[{name!r}]", f"{given!r} is not (mean, standard deviation > 0)", "both finite numbers")
+
+
+def _is_prior(given: object, positive: bool) -> bool:
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        return False
+    if not all(isinstance(value, int | float | np.number) and np.isfinite(value) for value in given):
+        return False
+    return bool(given[1] > 0 and (given[0] > 0 or not positive))
 
 
 def beliefs(priors: Priors, law: Law, group: Group) -> dict[str, Belief]:
