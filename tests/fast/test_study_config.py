@@ -207,10 +207,13 @@ VALUES = st.one_of(
 KEYS = st.sampled_from([
     "base.ladder", "base.pretrain_tokens", "base.vocab", "base.recipe", "finetune.examples", "finetune.seeds",
     "finetune.tasks", "methods.full", "methods.lora", "methods", "tasks.x", "fit.hold_out", "fit.laws", "run.workers",
+    "base.models", "base.shapes", "base.shapes.ab", "base.languages", "base.pretraining", "one_factor",
+    "one_factor.bases", "evaluate.probes", "evaluate.probes.a", "evaluate.metrics", "evaluate.decoded",
+    "methods.prompt.examples", "methods.prompt.recipe", "methods.prompt.recipe.clip", "finetune.epochs", "rate_search.per", "budget", "run.tflops",
 ])  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.dictionaries(KEYS, st.one_of(VALUES, st.lists(VALUES, max_size=3)), max_size=6))
 def test_whatever_is_wrong_is_an_input_error(
     tmp_path_factory: pytest.TempPathFactory, values: dict[str, object]
