@@ -208,8 +208,9 @@ KEYS = st.sampled_from([
     "base.ladder", "base.pretrain_tokens", "base.vocab", "base.recipe", "finetune.examples", "finetune.seeds",
     "finetune.tasks", "methods.full", "methods.lora", "methods", "tasks.x", "fit.hold_out", "fit.laws", "run.workers",
     "base.models", "base.shapes", "base.shapes.ab", "base.languages", "base.pretraining", "one_factor",
-    "one_factor.bases", "evaluate.probes", "evaluate.probes.a", "evaluate.metrics", "evaluate.decoded",
-    "methods.prompt.examples", "methods.prompt.recipe", "methods.prompt.recipe.clip", "finetune.epochs", "rate_search.per", "budget", "run.tflops",
+    "one_factor.bases", "evaluate.probes", "evaluate.probes.a", "evaluate.metrics", "evaluate.decoded", "budget",
+    "methods.prompt.examples", "methods.prompt.recipe", "methods.prompt.recipe.clip", "finetune.epochs", "run.tflops",
+    "rate_search.per",
 ])  # fmt: skip
 
 
@@ -241,6 +242,8 @@ def test_probes_by_task_name_tasks_of_the_study(tmp_path: Path) -> None:
     spec = read(tmp_path, TOML + '[evaluate.probes]\nmt-en-de = ["text:en", "task:summarise"]\n')
     assert spec.probes("mt-en-de") == ("text:en", "task:summarise")
     assert spec.task_names == ("mt-en-de", "summarise")
+    spec = read(tmp_path, TOML + '[evaluate.probes]\n"*" = ["text:en"]\nmt-en-de = []\n')
+    assert spec.probes("mt-en-de") == (), "a task's own list goes before that of all, and may be empty"
 
 
 def test_a_task_is_no_probe_of_itself(tmp_path: Path) -> None:
