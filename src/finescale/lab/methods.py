@@ -123,8 +123,9 @@ def _lora_size_exponent(options: Options) -> float:
     2023 (arXiv 2312.03732) derives alpha / √r for gradient descent, whose step also shrinks with s; an optimiser that
     normalises its step takes that factor away.
 
-    Measured (``benchmarks/rank_rates.py``, docs/lab-log.md): exact for alpha / r from rank 1 to 64; for rsLoRA the best
-    rate falls more slowly than this, and a study that compares ranks under it should search at each.
+    Measured on one small base with one seed and rates a factor of two apart (``benchmarks/rank_rates.py``,
+    docs/lab-log.md): the best rate was the same from rank 1 to 64 with alpha / r; with rsLoRA it fell more slowly than
+    this, and a study that compares ranks under it should search at each.
     """
     return 0.5 if options["rslora"] else 0.0
 
