@@ -156,7 +156,7 @@ def rivals(name: str) -> list[str]:
     return [law for law in taken if law != "product" or count > 1]
 
 
-def recovery(repeats: int = 40, compared: int = 10) -> pd.DataFrame:
+def recovery(repeats: int = 20, compared: int = 5) -> pd.DataFrame:
     """Simulate from every law: bias of the exponents, coverage of 90 % intervals, the law that ``compare`` names."""
     rows = []
     for name, (factors, _) in TRUTHS.items():
