@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ _MAD, _EFFICIENT = 1.4826, 1.345
 
 @dataclass
 class Group:
-    """Runs of one group: its key, its factors (``examples`` last), rows to fit and rows held out."""
+    """Runs of one group: its key, its factors (``examples`` last), rows to fit and rows held out; not changed later."""
 
     key: dict[str, Any]
     factors: tuple[str, ...]
@@ -30,11 +31,11 @@ class Group:
     held: pd.DataFrame
     y_name: str = "loss"
 
-    @property
+    @cached_property
     def z(self) -> Array:
         return log_factors(self.frame, self.factors)
 
-    @property
+    @cached_property
     def y(self) -> Array:
         return self.frame[self.y_name].to_numpy(dtype=float)
 
@@ -51,7 +52,7 @@ class Group:
         named = "base" if "base" in self.frame else "model_params"
         return [name for name in (named, "pretrain_tokens") if name in self.frame]
 
-    @property
+    @cached_property
     def base(self) -> Codes:
         """Which base each run belongs to."""
         return self.codes(self.base_columns)
@@ -125,8 +126,10 @@ class Cell:
 
     def joint_codes(self, name: str) -> Codes:
         """Codes of ``base`` or ``clusters`` over all groups; the same base in two groups has the same quirks."""
-        frames = pd.concat([group.frame for group in self.groups])
-        joint = Group({}, self.groups[0].factors, frames, frames)
+        joint = self.groups[0]
+        if len(self.groups) > 1:
+            frames = pd.concat([group.frame for group in self.groups])
+            joint = Group({}, joint.factors, frames, frames)
         return joint.base if name == "base" else joint.clusters
 
     def problem(self) -> Problem:
