@@ -171,16 +171,8 @@ def tune(
     method: Method = registry.get("method", spec.name)
     row = net.config.max_position_embeddings
     attached = method.attach(net, spec.pet_size or 0, {**method.options, **spec.options}, seeds[0])
-    length = 0 if attached.prefix is None else len(attached.prefix)
     tuned = Tuned(attached, zero_dev, best_dev=zero_dev)
-    optimiser = Optimiser(
-        attached.trainable,
-        recipe.weight_decay,
-        recipe.clip,
-        betas=(0.9, 0.999),
-        kind=recipe.optimiser,
-        relative=method.size_word is None,
-    )
+    optimiser = _optimiser(attached, method, recipe)
     steps = recipe.steps(len(train_set))
     checks = {round(steps * (i + 1) / recipe.dev_checks) for i in range(recipe.dev_checks)}
     batches = _Batches(train_set, recipe.batch_examples, seeds[1])
@@ -188,12 +180,7 @@ def tune(
     stale = 0
 
     def losses_of(step: int) -> Iterator[tuple[torch.Tensor, int]]:
-        batch = batches.at(step)
-        targets = sum(len(example.target) for example in batch)
-        for some in _split(batch, parts):
-            packed = pack(some, row, length)
-            weights_N = torch.full((len(packed.at_N),), 1 / targets)
-            yield model.nats(net, packed, attached.prefix, weights_N)[0], packed.tokens
+        return _losses(net, batches.at(step), row, attached.prefix, parts)
 
     def after(step: Step) -> bool:
         nonlocal best, stale
@@ -209,20 +196,37 @@ def tune(
         tuned.curve.append(line)
         return stale >= recipe.patience
 
+    schedule = cosine(rate, steps, max(1, round(steps * recipe.warmup_fraction)))
     try:
-        train(
-            optimiser,
-            losses_of,
-            cosine(rate, steps, max(1, round(steps * recipe.warmup_fraction))),
-            range(steps),
-            after,
-        )
+        train(optimiser, losses_of, schedule, range(steps), after)
     except Diverged:
         tuned.diverged = True
     with torch.no_grad():
         for name, parameter in attached.trainable.items():
             parameter.copy_(best[name])
     return tuned
+
+
+def _optimiser(attached: Attached, method: Method, recipe: FinetuneRecipe) -> Optimiser:
+    return Optimiser(
+        attached.trainable,
+        recipe.weight_decay,
+        recipe.clip,
+        betas=(0.9, 0.999),
+        kind=recipe.optimiser,
+        relative=method.size_word is None,
+    )
+
+
+def _losses(
+    net: Any, batch: list[Example], row: int, prefix: torch.Tensor | None, parts: int
+) -> Iterator[tuple[torch.Tensor, int]]:
+    """Loss and tokens of each part of a batch; the losses add up to the mean over the batch's target tokens."""
+    targets = sum(len(example.target) for example in batch)
+    for some in _split(batch, parts):
+        packed = pack(some, row, 0 if prefix is None else len(prefix))
+        weights_N = torch.full((len(packed.at_N),), 1 / targets)
+        yield model.nats(net, packed, prefix, weights_N)[0], packed.tokens
 
 
 def _split(batch: list[Example], parts: int) -> Iterator[list[Example]]:
