@@ -20,9 +20,9 @@ from finescale.study.spec import MethodChoice, OwnShape, StudySpec
 
 SPOKEN = ("en", "de", "zh", "fr")
 WRITTEN = ("en", "de", "zh")
-SOURCE, TARGET, CONTEXT = 48, 72, 256
-NEWS = 3000
-"""Source tokens of the made-up news of the hub, by the byte, more or less."""
+SOURCE, TARGET, CONTEXT = 96, 72, 256
+HUB, NEWS = 256, 3000
+"""Tokens of made-up sentences and news in the layouts of the hub: of words that the tokenizer has not seen."""
 SIZES, EXAMPLES, TOKENS = (2, 4), (6, 8), (4_000, 8_000)
 Value = TypeVar("Value")
 
@@ -38,7 +38,7 @@ def tiny(spec: StudySpec, mirror: Path | None = None) -> StudySpec:
     fit = spec.fit.model_copy(update={"hold_out": {}})
     return spec.model_copy(
         update={
-            "data": spec.data.model_copy(update={"tier": "starter", "source": "auto", "stream_tokens": 40_000}),
+            "data": spec.data.model_copy(update={"tier": "starter", "source": "auto", "stream_tokens": 400_000}),
             "base": _base(spec, rungs),
             "tasks": _tasks(spec, mirror),
             "finetune": _finetune(spec),
@@ -76,21 +76,30 @@ def _base(spec: StudySpec, rungs: dict[str, str]) -> Any:
             "pretrain_tokens": _few(base.pretrain_tokens or base.models, TOKENS),
             "languages": tuple(language for language in base.languages if language in WRITTEN),
             "vocab": 400,
-            "context": max(CONTEXT, NEWS + TARGET + max(SIZES) if "mlsum" in spec.finetune.tasks else 0),
+            "context": _context(spec),
             "recipe": base.recipe.model_copy(update=pretrain),
         }
     )
+
+
+def _context(spec: StudySpec) -> int:
+    """What the longest example needs beside the longest soft prompt."""
+    hub = [name for name in spec.task_names if name not in spec.tasks or not isinstance(spec.tasks[name], FileTask)]
+    origins = {name for name in hub if registry.get("task", name).origin == "hub"}
+    longest = NEWS + HUB if "mlsum" in origins else 2 * HUB if origins else CONTEXT - max(SIZES)
+    return longest + max(SIZES)
 
 
 def _tasks(spec: StudySpec, mirror: Path | None) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for name in spec.task_names:
         own = spec.tasks.get(name)
-        limits = {"max_source_tokens": NEWS if name == "mlsum" else 2 * SOURCE, "max_target_tokens": TARGET}
         if isinstance(own, FileTask):
-            made[name] = own.model_copy(update=limits)
+            made[name] = own.model_copy(update={"max_source_tokens": SOURCE, "max_target_tokens": TARGET})
             continue
         task = registry.get("task", name)
+        source, target = (NEWS if name == "mlsum" else HUB, HUB) if task.origin == "hub" else (SOURCE, TARGET)
+        limits = {"max_source_tokens": source, "max_target_tokens": target}
         usual = (own.languages if own else ()) or task.usual
         languages = usual if task.origin == "hub" else tuple(one for one in usual if one in WRITTEN)
         where = str(mirror) if task.origin == "hub" else None

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_the_starter_sized_study_finishes(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FINESCALE_CACHE", str(tmp_path / "cache"))
-    corpus = write_tiny_corpus(tmp_path / "cache")
+    corpus = write_tiny_corpus(tmp_path / "cache", documents=1600)
     mirror = write_mirror(tmp_path / "mirror")
     folder = settle(path, tmp_path)
     spec = tiny(config.read(folder), mirror)
