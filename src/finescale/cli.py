@@ -167,6 +167,7 @@ def retry(
 
 
 app.command()(cli_engine.check)
+app.command()(cli_engine.table)
 
 
 @app.command()
