@@ -2,87 +2,16 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize
-from tables import FAMILIES, accept_then_stop, chinchilla, gigaword, interval_score, line
+from tables import FAMILIES, accept_then_stop, gigaword, interval_score, line
 
 import finescale as fs
-from finescale.stats.fit import OBJECTIVES
-from finescale.stats.groups import Cell, Group, resolve, solve
-from finescale.stats.laws import ADDITIVE, RECTIFIED_LAW
+from finescale.stats.groups import Cell, Group, solve
+from finescale.stats.laws import RECTIFIED_LAW
 from finescale.stats.solve import Objective
 
 CUTS = [200.0 * 2**k for k in range(4, 13)]
-
-
-def best_time(call, repeats: int = 5) -> float:  # noqa: ANN001
-    """Shortest of several timings, seconds."""
-    times = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - begin)
-    return min(times)
-
-
-# 1 -------------------------------------------------------------------------------------------------------------------
-
-
-def chinchilla_fit(starts: int = 450) -> pd.DataFrame:
-    """Objective, parameters and times on the Chinchilla points, against a grid of L-BFGS starts in the same run."""
-    runs = chinchilla()
-    group = Group({}, ("model_params", "examples"), runs, runs.iloc[:0])
-    cell = Cell(ADDITIVE, [group], (), OBJECTIVES["chinchilla"])
-    point = solve(cell)
-    one = best_time(lambda: solve(cell))
-    codes = pd.factorize(runs["model_params"].round(-3))[0]
-    counts = np.random.default_rng(0).multinomial(
-        codes.max() + 1, np.full(codes.max() + 1, 1 / (codes.max() + 1)), 1000
-    )
-    weights, y = counts[:, codes].astype(float), np.tile(group.y, (1000, 1))
-    thousand = best_time(lambda: resolve(cell, point, y, weights), 2)
-    grid_time, grid_best = _lbfgs_grid(group, starts)
-    A, B, E = point.coef
-    values = [
-        ("objective (sum of Huber, delta 1e-3)", point.objective, "at most 1.0183e-3"),
-        ("A", A, "477.8"),
-        ("B", B, "2143.4"),
-        ("E", E, "1.8172"),
-        ("alpha", point.theta[0], "0.3473"),
-        ("beta", point.theta[1], "0.3672"),
-        ("one fit, s", one, "at most 0.020"),
-        ("1000 cluster-bootstrap refits, s", thousand, "at most 1"),
-        (f"L-BFGS, {starts} of 4500 starts, s", grid_time, "(same machine, same run)"),
-        ("L-BFGS, best objective", grid_best, ""),
-        ("4500 starts (scaled up) over one fit", grid_time * 4500 / starts / one, "ratio"),
-    ]
-    return pd.DataFrame(values, columns=["quantity", "here", "wanted"])
-
-
-def _lbfgs_grid(group: Group, starts: int) -> tuple[float, float]:
-    """The usual recipe: L-BFGS from a grid of starts over (a, b, e, alpha, beta), numeric gradient."""
-    z, log_y = group.z, np.log(group.y)
-
-    def loss(p: np.ndarray) -> float:
-        terms = np.stack([p[0] - p[3] * z[:, 0], p[1] - p[4] * z[:, 1], np.full(len(z), p[2])])
-        r = np.abs(log_y - np.logaddexp.reduce(terms, axis=0))
-        return float(np.sum(np.where(r <= 1e-3, 0.5 * r**2, 1e-3 * (r - 5e-4))))
-
-    axes = [
-        np.arange(0, 30, 5.0),
-        np.arange(0, 30, 5.0),
-        np.arange(-1, 1.5, 0.5),
-        np.arange(0, 2.5, 0.5),
-        np.arange(0, 2.5, 0.5),
-    ]
-    grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 5)
-    picked = grid[np.random.default_rng(0).permutation(len(grid))[:starts]]
-    begin = time.perf_counter()
-    best = min(minimize(loss, start, method="L-BFGS-B").fun for start in picked)
-    return time.perf_counter() - begin, float(best)
 
 
 # 2 -------------------------------------------------------------------------------------------------------------------
@@ -214,35 +143,3 @@ def _nearest_line(seen: pd.DataFrame, held: pd.DataFrame) -> float:
         said = np.where(t <= x[-1], np.interp(t, x, y), line(x, y, t))
         errors += list(np.abs(np.exp(said) / part["loss"] - 1))
     return float(np.mean(errors))
-
-
-# 4 -------------------------------------------------------------------------------------------------------------------
-
-
-def recovery(repeats: int = 40, noise: float = 0.005) -> pd.DataFrame:
-    """Simulate from laws on a realistic grid: bias of beta, coverage of the curve, the law that compare names."""
-    truths = {
-        "multiplicative": lambda X, D: 60 * X**-0.25 * D**-0.15 + 1.2,
-        "additive": lambda X, D: 20 * X**-0.25 + 6 * D**-0.2 + 1.0,
-        "rectified-multiplicative": lambda X, D: 40 * X**-0.2 / (1 + (D / 1500) ** 0.4) + 1.0,
-    }
-    beta = {"multiplicative": 0.15, "additive": 0.2, "rectified-multiplicative": 0.4}
-    X, D = (axis.ravel() for axis in np.meshgrid(1e5 * 3.0 ** np.arange(5), 250 * 2.0 ** np.arange(7)))
-    rows = []
-    for law, truth in truths.items():
-        hits, betas, named = [], [], []
-        for seed in range(repeats):
-            rng = np.random.default_rng([seed, len(law)])
-            loss = truth(X, D) * np.exp(noise * rng.standard_normal(X.shape))
-            runs = pd.DataFrame({"model_params": X, "examples": D, "loss": loss})
-            fit = fs.fit(runs, law, "model_params", draws=150, seed=seed)
-            said = fit.forecast(runs, kind="curve")
-            hits.append(np.mean((truth(X, D) >= said["low"]) & (truth(X, D) <= said["high"])))
-            betas.append(fit.table().set_index("parameter")["estimate"]["beta"])
-            if seed < 10:
-                named.append(fs.compare(runs, list(truths), factor="model_params").verdict)
-        right = sum(verdict.startswith(f"{law} forecasts") for verdict in named)
-        open_ones = sum(verdict.startswith("undecided") for verdict in named)
-        rows.append([law, beta[law], float(np.median(betas)), float(np.mean(hits)), right, open_ones, len(named)])
-    names = ["true law", "beta", "median estimate", "coverage of 90 %", "named", "undecided", "of"]
-    return pd.DataFrame(rows, columns=names)

@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from finescale import cli_engine, cli_paper, cli_stats
+from finescale import cli_engine, cli_metrics, cli_paper, cli_stats
 from finescale.errors import Fault, FinescaleError, InputError
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ DEBUG = "FINESCALE_DEBUG"
 INTERRUPTED = 130
 
 Folder = Annotated[Path, typer.Argument(metavar="STUDY", help="the study's folder, which holds its study.toml")]
+FolderOrFile = Annotated[
+    Path, typer.Argument(metavar="STUDY", help="the study's folder, or a NAME.toml that says what it is")
+]
 Json = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
 Workers = Annotated[int | None, typer.Option(min=1, help="processes at a time; by default one per core")]
 On = Annotated[str, typer.Option("--on", help="where steps run; see `finescale list backends`")]
@@ -103,24 +106,26 @@ def demo(
 
 
 @app.command()
-def plan(folder: Folder, as_json: Json = False) -> None:
-    """Count a study's runs and their cost, and say what its design can and cannot identify."""
+def plan(folder: FolderOrFile, as_json: Json = False) -> None:
+    """Count a study's runs and their cost, and say what its design can and cannot identify; fetches nothing."""
     from finescale.study.design import summarise
-    from finescale.study.lock import read_study
+    from finescale.study.lock import preview
 
-    summary = summarise(read_study(folder, told.print))
+    summary = summarise(preview(folder, told.print))
     _say(summary.to_dict() if as_json else summary)
 
 
 @app.command()
 def run(
-    folder: Folder,
+    folder: FolderOrFile,
     workers: Workers = None,
     backend: On = "local",
 ) -> None:
-    """Run what is not done yet; Ctrl-C is safe, and the same command continues."""
+    """Run what is not done yet; Ctrl-C is safe, and the same command continues. NAME.toml is run in the folder NAME."""
     from finescale.study.lock import read_study
+    from finescale.study.place import settle
 
+    folder = settle(folder)
     _drive(read_study(folder, told.print), workers, backend)
     told.print(f"All steps are done. Next: finescale report {folder}")
 
@@ -162,6 +167,7 @@ def retry(
 
 
 app.command()(cli_engine.check)
+app.command()(cli_engine.table)
 
 
 @app.command()
@@ -191,6 +197,7 @@ app.command()(cli_stats.forecast)
 app.command()(cli_stats.compare)
 app.command()(cli_paper.tables)
 app.command()(cli_paper.claims)
+app.add_typer(cli_metrics.app, name="metrics")
 
 
 def _fit_study(folder: Path, as_json: bool) -> None:

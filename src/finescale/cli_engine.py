@@ -1,4 +1,4 @@
-"""The verbs that look after a study's runs: try failed ones again, check what is on disk."""
+"""The verbs that look after a study's runs: try failed ones again, check what is on disk, hand the table out."""
 
 from __future__ import annotations
 
@@ -83,3 +83,24 @@ def check(
         out.print(f"{count} records read, {len(faults)} damaged, {len(twice)} conflicts, {len(parts)} unfinished")
     if (faults and not mend) or twice:
         raise typer.Exit(3)
+
+
+def table(
+    folder: Folder,
+    probes: Annotated[bool, typer.Option("--probes", help="the long table of runs, probes and metrics")] = False,
+    to: Annotated[Path | None, typer.Option("--out", help="a .csv or .parquet file; by default CSV is printed")] = None,
+) -> None:
+    """Hand out a study's table: one row per finished run, or per run, probe and metric."""
+    from finescale.study import table as tables
+    from finescale.study.lock import open_study
+
+    study = open_study(folder)
+    frame = (tables.probes if probes else tables.table)(study.store, study.plan)
+    if to is None:
+        print(frame.to_csv(index=False), end="")
+    elif to.suffix == ".csv":
+        frame.to_csv(to, index=False)
+    elif to.suffix == ".parquet":
+        frame.to_parquet(to)
+    else:
+        raise InputError(Fault(f"--out {to}", "is no kind of table", "name a .csv or a .parquet file"))

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from finescale.errors import Fault, InputError
+from finescale.errors import Fault, InputError, Refused
 
 File = Annotated[Path, typer.Argument(help="table of runs: CSV, TSV, Parquet or JSONL, one row per run")]
 Factor = Annotated[list[str] | None, typer.Option("--factor", help="factor besides examples; may be given again")]
@@ -42,7 +42,7 @@ def _say(as_json: bool, text: str, body: Any) -> None:
 
 
 def _records(frame: Any) -> Any:
-    return json.loads(frame.to_json(orient="records"))
+    return json.loads(frame.to_json(orient="records", double_precision=15))
 
 
 def fit_table(
@@ -76,6 +76,8 @@ def fit_table(
         "held_out": _records(held),
     }
     _say(as_json, text, body)
+    if not any(one.fitted for one in fits.groups):
+        raise Refused("nothing could be fitted: " + "; ".join(f"{label}: {s}" for label, s in fits.status.items()))
 
 
 def forecast(

@@ -16,6 +16,10 @@ from finescale.lab.corpora.fetched import sha256_of
 from finescale.lab.corpora.recipes import Artefact, Kind, Pool, Recipe
 
 SYLLABLES = ("ba", "do", "fe", "gu", "hi", "ka", "lo", "mu", "ne", "po", "ri", "su")
+HAN = dict(zip(SYLLABLES, "天地玄黄宇宙洪荒日月星辰", strict=True))
+OPENING = {"en": "The", "de": "Der", "fr": "Le", "zh": "这"}
+"""How every sentence of a language begins, so that it can be told."""
+DEBIAN_NAME = {"zh": "zh_CN"}
 RELEASE = "Made 1.0 bookworm"
 
 
@@ -60,10 +64,15 @@ def write_wheel(folder: Path, name: str, version: str, files: dict[str, bytes]) 
     return path
 
 
-def sentence(rng: random.Random, prefix: str, length: int = 9) -> str:
-    """Made-up words after a function word; two of them practically never look alike."""
-    words = ["".join(rng.choice(SYLLABLES) for _ in range(3)) for _ in range(length)]
-    return f"{prefix} {' '.join(words)}."
+def sentence(rng: random.Random, lang: str, length: int = 9) -> str:
+    """Made-up words after a function word; two of them practically never look alike.
+
+    In Chinese a syllable is a character, there are half as many, and no spaces.
+    """
+    words = [[rng.choice(SYLLABLES) for _ in range(3)] for _ in range(length)]
+    if lang == "zh":
+        return f"{OPENING[lang]}{''.join(HAN[syllable] for word in words for syllable in word[:2])}。"
+    return f"{OPENING[lang]} {' '.join(map(''.join, words))}."
 
 
 def help_pages(lang: str, pages: int = 120) -> dict[str, bytes]:
@@ -71,10 +80,7 @@ def help_pages(lang: str, pages: int = 120) -> dict[str, bytes]:
     rng = random.Random(1)
     out = {}
     for page in range(pages):
-        paragraphs = "".join(
-            f'<p id="par_id{page}{i}" class="paragraph">{sentence(rng, {"en": "The", "de": "Der"}[lang])}</p>'
-            for i in range(5)
-        )
+        paragraphs = "".join(f'<p id="par_id{page}{i}" class="paragraph">{sentence(rng, lang)}</p>' for i in range(5))
         body = f'<html><div id="DisplayArea">{paragraphs}</div><div id="SearchFrame"></div></html>'
         out[f"usr/share/libreoffice/help/{lang}/text/page{page}.html"] = body.encode()
     return out
@@ -83,10 +89,10 @@ def help_pages(lang: str, pages: int = 120) -> dict[str, bytes]:
 def man_pages(lang: str, pages: int = 10) -> dict[str, bytes]:
     """Manual pages with three paragraphs each."""
     rng = random.Random(lang)
-    folder = "usr/share/man/man1" if lang == "en" else f"usr/share/man/{lang}/man1"
+    folder = "usr/share/man/man1" if lang == "en" else f"usr/share/man/{DEBIAN_NAME.get(lang, lang)}/man1"
     out = {}
     for page in range(pages):
-        text = "\n.PP\n".join(sentence(rng, {"en": "The", "de": "Der"}[lang], 20) for _ in range(3))
+        text = "\n.PP\n".join(sentence(rng, lang, 20) for _ in range(3))
         out[f"{folder}/page{page}.1.gz"] = gzip.compress(f".TH PAGE 1\n.SH NAME\n{text}\n".encode(), mtime=0)
     return out
 
@@ -94,21 +100,21 @@ def man_pages(lang: str, pages: int = 10) -> dict[str, bytes]:
 def translation_index(lang: str, packages: int = 60) -> str:
     """Package descriptions; package ``tool7`` belongs to source ``tool7-src``."""
     rng = random.Random(lang)
-    word = {"en": "The", "de": "Das"}[lang]
     stanzas = []
     for i in range(packages):
         key = hashlib.md5(str(i).encode()).hexdigest()
-        synopsis, text = sentence(rng, word, 4), sentence(rng, word, 25)
-        stanzas.append(f"Package: tool{i}\nDescription-md5: {key}\nDescription-{lang}: {synopsis}\n {text}\n")
+        synopsis, text = sentence(rng, lang, 4), sentence(rng, lang, 25)
+        name = DEBIAN_NAME.get(lang, lang)
+        stanzas.append(f"Package: tool{i}\nDescription-md5: {key}\nDescription-{name}: {synopsis}\n {text}\n")
     return "\n".join(stanzas)
 
 
-def write_archive(folder: Path) -> Recipe:
-    """An apt archive under ``folder`` and the recipe that fits it."""
+def write_archive(folder: Path, languages: tuple[str, ...] = ("en", "de")) -> Recipe:
+    """An apt archive under ``folder`` and the recipe that fits it: pairs into German, and Chinese if it is there."""
     pool, main = folder / "pool", folder / "dists/bookworm/main"
     for needed in (pool, main / "binary-amd64", main / "i18n"):
         needed.mkdir(parents=True)
-    contents = {f"made-{kind}-{lang}": make(lang) for kind, make in MADE.items() for lang in ("en", "de")}
+    contents = {f"made-{kind}-{lang}": make(lang) for kind, make in MADE.items() for lang in languages}
     index, artefacts = [], []
     for name, files in contents.items():
         control = f"Package: {name}\nVersion: 1.0\nArchitecture: all\nMaintainer: nobody\nDescription: made\n"
@@ -120,19 +126,20 @@ def write_archive(folder: Path) -> Recipe:
         artefacts.append(artefact(name, "deb", reader, (use,), (name[-2:],), "1.0", sha256_of(path)))
     index += [f"Package: tool{i}\nSource: tool{i}-src\nVersion: 1\nArchitecture: all\n" for i in range(60)]
     indexes = {"binary-amd64/Packages": "\n".join(index)}
-    indexes |= {f"i18n/Translation-{lang}": translation_index(lang) for lang in ("en", "de")}
+    indexes |= {f"i18n/Translation-{DEBIAN_NAME.get(lang, lang)}": translation_index(lang) for lang in languages}
     lines = []
     for name, text in indexes.items():
         path = main / name
         path.write_text(text)
         lines.append(f" {sha256_of(path)} {path.stat().st_size} main/{name}")
         pools: tuple[Pool, ...] = ("summaries", "documents") if "Translation" in name else ()
-        langs = (name[-2:],) if pools else ()
+        langs = (name.rpartition("-")[2].partition("_")[0],) if pools else ()
         artefacts.append(artefact(path.name, "index", "descriptions", pools, langs, RELEASE, sha256_of(path)))
     head = "Origin: Made\nVersion: 1.0\nCodename: bookworm\nSuite: bookworm\nArchitectures: amd64\nComponents: main\n"
     text = f"{head}Date: Sun, 01 Nov 2026 00:00:00 UTC\nSHA256:\n" + "\n".join(lines) + "\n"
     (folder / "dists/bookworm/Release").write_text(text)
-    return Recipe("starter", "apt", ("en", "de"), "bookworm", "Made for a test.", tuple(artefacts))
+    targets = tuple(lang for lang in ("de", "zh") if lang in languages)
+    return Recipe("starter", "apt", languages, "bookworm", "Made for a test.", tuple(artefacts), targets)
 
 
 def write_wheels(folder: Path) -> Recipe:
@@ -140,7 +147,7 @@ def write_wheels(folder: Path) -> Recipe:
     rng = random.Random(2)
     strings: dict[str, dict[str, str]] = {"en": {}, "de": {}}
     for i in range(600):
-        strings["en"][f"key{i}"], strings["de"][f"key{i}"] = sentence(rng, "The"), sentence(rng, "Der")
+        strings["en"][f"key{i}"], strings["de"][f"key{i}"] = sentence(rng, "en"), sentence(rng, "de")
     files = {f"home/translations/{lang}.json": json.dumps(table).encode() for lang, table in strings.items()}
     pairs = write_wheel(folder, "madestrings", "1.0", files)
     both = {**man_pages("en"), **man_pages("de")}

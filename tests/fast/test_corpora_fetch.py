@@ -17,6 +17,7 @@ from made_packages import RELEASE, write_archive, write_wheels
 
 from finescale.errors import InputError, StudyError
 from finescale.lab.corpora import apt, cache, describe, fetch
+from finescale.lab.corpora.published import DEBIAN, WHEELS, published
 from finescale.lab.corpora.recipes import RECIPES, Recipe
 
 needs_apt = pytest.mark.skipif(shutil.which("apt-get") is None, reason="no apt-get on this machine")
@@ -231,6 +232,11 @@ def test_the_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_
     assert cache.cache_folder() == tmp_path
     monkeypatch.delenv("FINESCALE_CACHE")
     assert cache.cache_folder().name == "finescale"
+
+
+def test_versions_are_listed_for_what_is_fetched_and_nothing_else() -> None:
+    fetched = {(artefact.kind == "wheel", artefact.name) for recipe in RECIPES for artefact in recipe.artefacts}
+    assert {(table == WHEELS, name) for table in (DEBIAN, WHEELS) for name in published(table)} == fetched
 
 
 def test_every_row_of_the_real_table_is_complete() -> None:

@@ -137,8 +137,9 @@ def test_a_text_probe_is_text_of_its_language_that_no_base_trains_on(
 
 
 @settings(deadline=None)
-@given(st.text(max_size=40) | st.sampled_from(CHINESE))
-def test_any_text_survives_the_tokenizer(text: str) -> None:
+@given(st.text(max_size=40) | st.sampled_from([*CHINESE, "<bos>a<eos> <pad>"]))
+def test_any_text_survives_the_tokenizer_and_none_is_taken_for_a_special_token(text: str) -> None:
+    assert min(WORDS.encode(text).ids, default=3) >= len(tokenizer.SPECIAL)
     assert WORDS.decode(WORDS.encode(text).ids, skip_special_tokens=False) == text
     assert tokenizer.byte_count(WORDS.encode(text).ids, WORDS) == len(text.encode())
 

@@ -95,7 +95,7 @@ def test_a_branch_is_recorded_and_ends_near_zero(undisturbed: dict) -> None:
     rates = [step["rate"] for step in done.log]
     assert done.record["branch_tokens"] == pytest.approx(0.2 * WHOLE, abs=64)
     assert max(rates) == pytest.approx(5e-3 * 64 / SHAPE.width)
-    assert rates[-1] < 0.1 * max(rates)
+    assert rates[-1] < 0.2 * max(rates)
     assert (done.folder / "trunk.safetensors").exists()
 
 

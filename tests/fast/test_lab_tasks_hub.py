@@ -95,6 +95,21 @@ def test_what_cannot_be_had_says_what_to_do(tmp_path: Path, monkeypatch: pytest.
         list(hub.flores(("fr", "de"), None))
 
 
+def test_a_data_set_once_downloaded_is_read_from_the_cache(
+    tmp_path: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cache is made by ``datasets`` itself, from the copy; a download would differ in its name alone."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path))
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    datasets.load_dataset(str(mirror / "wmt" / "wmt14"), "de-en")
+    (tmp_path / "wmt14").rename(tmp_path / "wmt___wmt14")
+    task = registry.get("task", "wmt14-de-en").spec(hub.digest("wmt14-de-en", ("de",), None), 4, 4)
+    cached = pools.pool(task, NO_CORPUS, {})
+    assert cached.splits == splits("wmt14-de-en", mirror).splits
+
+
 def test_without_the_package_it_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(InputError, match=r"pip install 'finescale\[hub\]'"):

@@ -81,13 +81,22 @@ def pool_of(folder: Path, table: FileTask, dev: int = 2, test: int = 2) -> pools
 def test_a_layout_is_known_by_its_columns(name: str, tmp_path: Path) -> None:
     row, told = LAYOUTS[name]
     write(tmp_path / "train.jsonl", "\ufeff" + json.dumps(row), "")
-    write(tmp_path / "held.jsonl", row)
-    table = FileTask(file="train.jsonl", dev="held.jsonl", test="held.jsonl")
     faults = Faults()
-    assert check_task("mine", table, tmp_path, faults) == {"train": 1, "dev": 1, "test": 1}
+    assert check_task("mine", FileTask(file="train.jsonl", test="train.jsonl"), tmp_path, faults) == {
+        "train": 1,
+        "test": 1,
+    }
     assert not faults.found
-    shown = pool_of(tmp_path, table).splits["test"][0]
-    assert (shown.prompt, shown.target) == told
+    task = task_of(tmp_path, FileTask(file="train.jsonl"))
+    fields = own.fields_of(row, own.Form(task.template, task.target))
+    assert render(task.template, task.target, fields, "here") == told
+
+
+def test_a_split_that_only_repeats_another_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "train.jsonl", *({"src": f"s{i}", "tgt": "t"} for i in range(9)))
+    write(tmp_path / "held.jsonl", {"src": "s1", "tgt": "t"})
+    with pytest.raises(InputError, match="all 1 rows of its dev split repeat a row of test"):
+        pool_of(tmp_path, FileTask(file="train.jsonl", dev="held.jsonl", test="held.jsonl"))
 
 
 def test_mixed_layouts_are_told_with_their_lines(tmp_path: Path) -> None:
@@ -196,9 +205,9 @@ def test_near_duplicates_are_found_in_chinese(tmp_path: Path) -> None:
     close = {"src": "这个图形界面配置工具帮助系统管理员选择默认命令吧。", "tgt": "工具"}
     other = {"src": "基于内核的网络和流量控制程序集合提供了许多命令行功能。", "tgt": "网络"}
     filler = [{"src": chr(0x4E00 + 40 * i) * 3 + chr(0x5000 + 37 * i) * 3, "tgt": "字"} for i in range(9)]
-    for name, rows in {"train": [close, other, *filler], "held": [held]}.items():
+    for name, rows in {"train": [close, other, *filler], "dev": [{"src": "那", "tgt": "字"}], "test": [held]}.items():
         write(tmp_path / f"{name}.jsonl", *rows)
-    found = pool_of(tmp_path, FileTask(file="train.jsonl", dev="held.jsonl", test="held.jsonl"))
+    found = pool_of(tmp_path, FileTask(file="train.jsonl", dev="dev.jsonl", test="test.jsonl"))
     assert found.facts["duplicates"]["near across splits"] == 1
     assert "网络" in {row.target for row in found.splits["train"]}
 

@@ -108,6 +108,28 @@ def test_every_method_beats_the_untouched_base_and_repeats_exactly(
     assert first["scores"] == again["scores"]
 
 
+@pytest.mark.parametrize(("method", "rate"), [("full", 3e-3), ("lora", 1e-2), ("prompt", 1e-1)])
+@pytest.mark.parametrize("parts", [2, 4, 99])
+def test_a_batch_in_parts_gives_the_same_numbers(
+    method: str, rate: float, parts: int, base: Path, data: Path, tmp_path: Path
+) -> None:
+    whole, split = tmp_path / "whole", tmp_path / "split"
+    for out, count in ((whole, 1), (split, parts)):
+        out.mkdir()
+        finetune(run_spec(method, rate), out, data, base, None, lambda _: None, parts=count)
+    losses = [
+        [json.loads(line)["loss"] for line in (out / "log.jsonl").read_text().splitlines()] for out in (whole, split)
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
+def test_pretraining_in_parts_gives_the_same_numbers(base: Path, data: Path, tmp_path: Path) -> None:
+    spec = BaseSpec(name="tiny", shape=SHAPE, data="d", pretrain_tokens=30_000, recipe=RECIPE, seed=0)
+    record = pretrain(spec, tmp_path, data, None, lambda _: None, parts=3)
+    whole = json.loads((base / "record.json").read_text())
+    assert record["valid_nats_per_token"] == pytest.approx(whole["valid_nats_per_token"], rel=1e-6)
+
+
 @pytest.mark.parametrize("which", ["subset", "init", "order"])
 def test_each_seed_moves_the_result_on_its_own(which: str, base: Path, data: Path, tmp_path: Path) -> None:
     one = tuned(run_spec("lora", 1e-2), base, data, tmp_path / "one")
@@ -238,5 +260,5 @@ def test_the_loop_stops_when_told() -> None:
         seen.append(step)
         return step.number == 3
 
-    train(Optimiser({"w": weight}, 0.0, 1.0), lambda _: (weight.sum(), 1), lambda _: 0.1, range(10), after)
+    train(Optimiser({"w": weight}, 0.0, 1.0), lambda _: [(weight.sum(), 1)], lambda _: 0.1, range(10), after)
     assert [step.number for step in seen] == [1, 2, 3]

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 import finescale as fs
-from finescale.cli import app
+from finescale.cli import app, call
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +55,13 @@ def test_wrong_options_are_input_errors(table: str) -> None:
     assert "is not NAME=VALUE" in str(told.exception)
     told = CliRunner().invoke(app, ["fit", table, *NAMES, "--hold-out", "examples=two"])
     assert "is not a number of levels" in str(told.exception)
+
+
+def test_a_table_that_carries_no_fit_is_refused_with_the_reason(tmp_path, capsys) -> None:
+    path = tmp_path / "two.csv"
+    pd.DataFrame({"examples": [100, 200], "loss": [3.0, 2.9]}).to_csv(path, index=False)
+    for words in (["fit", str(path), "--law", "power"], ["fit", str(path), "--law", "power", "--json"]):
+        assert call(words) == 3
+        said = capsys.readouterr()
+        assert "nothing could be fitted" in said.err
+        assert "2 runs for 3 parameters" in said.out

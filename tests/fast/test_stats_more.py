@@ -98,3 +98,34 @@ def test_correlations_and_citations_are_given() -> None:
     assert list(square) == ["alpha", "beta", "A", "E"]
     assert np.allclose(np.diag(square), 1)
     assert any("2402.17193" in line for line in fits.citations())
+
+
+def test_a_prior_pulls_what_the_data_leave_open_and_is_stated() -> None:
+    runs = cross(0.004)[["model_params", "examples", "loss"]].iloc[:20].assign(method="full")
+    alone = fs.fit(runs, "multiplicative", "model_params", by="method", draws=100)
+    helped = fs.fit(runs, "multiplicative", "model_params", by="method", draws=100, priors={"beta": (0.1, 0.005)})
+    one, two = (fits.table().set_index("parameter").loc["beta"] for fits in (alone, helped))
+    assert abs(two["estimate"] - 0.1) <= abs(one["estimate"] - 0.1)
+    assert 0.005 < two["high"] - two["low"] < one["high"] - one["low"]
+    assert "prior 0.1 ± 0.005 (given)" in two["meaning"]
+    assert any("prior 0.1" in line for line in helped.citations())
+
+
+def test_published_exponents_serve_as_labelled_priors() -> None:
+    runs = cross(0.004)[["model_params", "examples", "loss"]].iloc[:20].assign(method="lora")
+    fits = fs.fit(runs, "multiplicative", "model_params", by="method", draws=30, priors=fs.published("zhang2024"))
+    # Zhang et al. 2024, Table 4: beta of LoRA is 0.081, 0.025 and 0.03 on its three tasks.
+    assert any("beta: prior 0.0453 ± 0.031 (zhang2024, 3 cells)" in line for line in fits.citations())
+
+
+def test_priors_that_have_no_meaning_are_faults() -> None:
+    runs = cross()[["model_params", "examples", "loss"]].iloc[:20]
+    with pytest.raises(fs.InputError, match="2 faults"):
+        fs.fit(runs, "multiplicative", "model_params", priors={"gamma": (0, 1), "beta": (0.1, -1)})
+    for wrong in (0.1, (0.1,), ("a", 1), (float("nan"), 1)):
+        with pytest.raises(fs.InputError, match="is not \\(mean, standard deviation > 0\\)"):
+            fs.fit(runs, "multiplicative", "model_params", priors={"beta": wrong})
+    with pytest.raises(fs.InputError, match="have no meaning"):
+        fs.fit(runs, "auto", "model_params", priors={"beta": (0.1, 0.1)})
+    with pytest.raises(fs.InputError, match="have no weight"):
+        fs.fit(runs, "multiplicative", "model_params", objective="paper", priors={"beta": (0.1, 0.1)})

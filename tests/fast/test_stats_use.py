@@ -9,6 +9,7 @@ import pytest
 
 import finescale as fs
 from finescale.stats.critical import eq3
+from finescale.stats.uncertainty import noise_of
 
 mpl.use("Agg")
 TRUTH = {"full": (90.0, 0.25, 0.25, 1.2), "lora": (40.0, 0.25, 0.12, 1.2)}
@@ -172,3 +173,91 @@ def test_read_runs_lists_every_fault() -> None:
     assert "column 'examples'" in str(caught.value)
     assert "column 'loss'" in str(caught.value)
     assert "is not a number in rows 0" in str(caught.value)
+
+
+CURVE = {"examples": [100.0, 200.0, 400.0, 800.0, 1600.0], "loss": [3.0, 2.7, 2.51, 2.4, 2.33]}
+FAULTS = {
+    "duplicate": lambda t: pd.concat([t, t.iloc[[1]]]),
+    "repeated value": lambda t: t.assign(loss=[3.0, 2.7, 2.7, 2.4, 2.33]),
+    "straight line": lambda t: t.assign(loss=[3.0, 2.8, 2.6, 2.4, 2.2]),
+    "rise": lambda t: t.assign(loss=[3.0, 2.7, 2.8, 2.4, 2.33]),
+    "size 0": lambda t: t.assign(examples=[0.0, 200.0, 400.0, 800.0, 1600.0]),
+    "not finite": lambda t: t.assign(loss=[3.0, np.nan, np.inf, 2.4, 2.33]),
+    "loss not positive": lambda t: t.assign(loss=[3.0, 2.7, 2.51, 2.4, -1.0]),
+    "unit": lambda t: t.assign(model_params=[1.5, 1.5, 1.5, 1.5, 1.5e9]),
+    "conflict": lambda t: pd.concat([t, t.iloc[[1]].assign(loss=2.6)]).assign(seed=0),
+    "negative factor": lambda t: t.assign(pretrain_tokens=[1e9, 1e9, -1.0, 1e9, 1e9]),
+    "flagged": lambda t: t.assign(flag=["", "", "diverged", "", ""]),
+}
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_each_fault_of_a_table_is_found_and_no_row_is_dropped(kind: str) -> None:
+    clean = pd.DataFrame(CURVE)
+    assert fs.read_runs(clean).findings == ()
+    wrong = FAULTS[kind](clean)
+    found = fs.read_runs(wrong)
+    assert kind in {finding.kind for finding in found.findings}
+    assert len(found) == len(wrong)
+
+
+@pytest.mark.parametrize(("bases", "noise"), [(4, 0.02), (8, 0.02), (6, 0.0), (6, 0.05)])
+def test_new_runs_on_new_and_on_seen_bases_are_covered(bases: int, noise: float) -> None:
+    X, D = np.geomspace(1e5, 3e7, bases), 250 * 2.0 ** np.arange(6)
+    grid = pd.DataFrame({"model_params": np.repeat(X, 6), "examples": np.tile(D, bases)})
+    new, seen = [], []
+    for seed in range(25):
+        rng = np.random.default_rng([seed, bases])
+        own = noise * rng.standard_normal(bases)
+        loss = _law(grid) * np.exp(np.repeat(own, 6) + 0.005 * rng.standard_normal(len(grid)))
+        fits = fs.fit(grid.assign(loss=loss), "multiplicative", "model_params", draws=100, seed=seed)
+        again = pd.DataFrame({"model_params": X, "examples": rng.uniform(300, 7000, bases)})
+        other = again.assign(model_params=np.append(X[:-1] * 1.1, X[-1] * 0.9))
+        noise_of_run = 0.005 * rng.standard_normal((2, bases))
+        seen.append(_inside(fits, again, _law(again) * np.exp(own + noise_of_run[0])))
+        strange = noise * rng.standard_normal(bases)
+        new.append(_inside(fits, other, _law(other) * np.exp(strange + noise_of_run[1])))
+    # Nominal 0.9. 25 tables of few bases leave a standard error of about 0.03.
+    assert 0.8 <= np.mean(new) <= 0.995
+    assert 0.8 <= np.mean(seen) <= 0.995
+
+
+def _law(frame: pd.DataFrame) -> np.ndarray:
+    return (60 * frame["model_params"] ** -0.25 * frame["examples"] ** -0.15 + 1.2).to_numpy()
+
+
+def _inside(fits: fs.Fits, asked: pd.DataFrame, truth: np.ndarray) -> float:
+    said = fits.forecast(asked)
+    return float(np.mean((said["low"] <= truth) & (truth <= said["high"])))
+
+
+def test_a_seen_base_keeps_its_own_deviation() -> None:
+    X, D = np.geomspace(1e5, 3e7, 6), 250 * 2.0 ** np.arange(6)
+    grid = pd.DataFrame({"model_params": np.repeat(X, 6), "examples": np.tile(D, 6)})
+    own = np.array([0.0, 0.03, -0.03, 0.03, -0.03, 0.0])
+    noise = 0.001 * np.random.default_rng(0).standard_normal(len(grid))
+    fits = fs.fit(grid.assign(loss=_law(grid) * np.exp(np.repeat(own, 6) + noise)), "multiplicative", "model_params")
+    asked = pd.DataFrame({"model_params": X, "examples": 4000.0})
+    run, curve = fits.forecast(asked), fits.forecast(asked, kind="curve")
+    truth = _law(asked) * np.exp(own)
+    assert np.abs(np.log(run["median"] / truth)).max() < 0.01
+    assert np.abs(np.log(curve["median"] / truth)).max() > 0.015
+    between = fits.forecast(asked.assign(model_params=X * 1.2))
+    assert ((between["high"] / between["low"]) > (run["high"] / run["low"])).all()
+
+
+def test_sums_of_squares_are_unbiased_for_both_kinds_of_noise() -> None:
+    rng = np.random.default_rng(0)
+    base = np.repeat(np.arange(6), [3, 5, 8, 4, 6, 7])
+    slopes = np.column_stack([np.ones(33), base + 0.1 * rng.standard_normal(33), rng.standard_normal(33)])
+    keep = np.eye(33) - slopes @ np.linalg.pinv(slopes)
+    run, own = 0.01, 0.02
+    seen = [
+        noise_of(keep @ (own * rng.standard_normal(6)[base] + run * rng.standard_normal(33)), base, slopes)
+        for _ in range(4000)
+    ]
+    for level in ("within", "between"):
+        levels = [getattr(noise, level) for noise in seen]
+        expected = run**2 + levels[0].share * own**2
+        assert np.mean([one.square / one.freedom for one in levels]) == pytest.approx(expected, rel=0.05)
+    assert seen[0].within.freedom + seen[0].between.freedom == pytest.approx(30)

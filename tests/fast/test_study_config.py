@@ -207,10 +207,14 @@ VALUES = st.one_of(
 KEYS = st.sampled_from([
     "base.ladder", "base.pretrain_tokens", "base.vocab", "base.recipe", "finetune.examples", "finetune.seeds",
     "finetune.tasks", "methods.full", "methods.lora", "methods", "tasks.x", "fit.hold_out", "fit.laws", "run.workers",
+    "base.models", "base.shapes", "base.shapes.ab", "base.languages", "base.pretraining", "one_factor",
+    "one_factor.bases", "evaluate.probes", "evaluate.probes.a", "evaluate.metrics", "evaluate.decoded", "budget",
+    "methods.prompt.examples", "methods.prompt.recipe", "methods.prompt.recipe.clip", "finetune.epochs", "run.tflops",
+    "rate_search.per",
 ])  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.dictionaries(KEYS, st.one_of(VALUES, st.lists(VALUES, max_size=3)), max_size=6))
 def test_whatever_is_wrong_is_an_input_error(
     tmp_path_factory: pytest.TempPathFactory, values: dict[str, object]
@@ -219,3 +223,99 @@ def test_whatever_is_wrong_is_an_input_error(
     lines = ["schema = 1", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
     with pytest.raises(InputError):
         read(tmp_path_factory.mktemp("study"), "\n".join(lines))
+
+
+def test_a_probe_says_what_is_wrong_with_it(tmp_path: Path) -> None:
+    probes = '["fr-fr", "xx-de", "text:fr", "task:summarize", "mt-en-de", "fr-de"]'
+    found = faults(tmp_path, TOML + f"[evaluate]\nprobes = {probes}\n")
+    assert "into itself" in found["evaluate.probes[0]"]
+    assert "'xx' is unknown" in found["evaluate.probes[1]"]
+    assert "base language 'fr' is unknown" in found["evaluate.probes[2]"]
+    assert "did you mean 'summarise'" in found["evaluate.probes[3]"]
+    assert "write task:mt-en-de" in found["evaluate.probes[4]"]
+    assert "tier language 'fr'" in found["evaluate.probes[5]"], "the starter tier has English and German alone"
+
+
+def test_probes_by_task_name_tasks_of_the_study(tmp_path: Path) -> None:
+    found = faults(tmp_path, TOML + '[evaluate.probes]\nmt-en-dee = ["text:en"]\n')
+    assert "did you mean 'mt-en-de'" in found["evaluate.probes.mt-en-dee"]
+    spec = read(tmp_path, TOML + '[evaluate.probes]\nmt-en-de = ["text:en", "task:summarise"]\n')
+    assert spec.probes("mt-en-de") == ("text:en", "task:summarise")
+    assert spec.task_names == ("mt-en-de", "summarise")
+    spec = read(tmp_path, TOML + '[evaluate.probes]\n"*" = ["text:en"]\nmt-en-de = []\n')
+    assert spec.probes("mt-en-de") == (), "a task's own list goes before that of all, and may be empty"
+
+
+def test_a_task_is_no_probe_of_itself(tmp_path: Path) -> None:
+    spec = read(tmp_path, TOML + '[evaluate]\nprobes = ["task:mt-en-de", "text:de"]\n')
+    assert spec.probes("mt-en-de") == ("text:de",)
+
+
+def test_decoded_metrics_need_decoded_answers(tmp_path: Path) -> None:
+    found = faults(tmp_path, TOML + '[evaluate]\nmetrics = ["bleu", "chrff"]\n')
+    assert "did you mean 'chrf'" in found["evaluate.metrics[1]"]
+    assert "decoded = 200" in faults(tmp_path, TOML + '[evaluate]\nmetrics = ["bleu"]\n')["evaluate.decoded"]
+    assert read(tmp_path, TOML + '[evaluate]\nmetrics = ["nll"]\n').evaluate.decoded == 0, "sums need no answers"
+
+
+def test_shapes_of_ones_own(tmp_path: Path) -> None:
+    shape = "[base.shapes.tall]\nlayers = 9\nheads = 2\nwidth = 32\nff = 64\n"
+    toml = TOML.replace('["xs", "s"]', '["xs", "tall"]')
+    assert read(tmp_path, toml + shape).base.shapes["tall"].gated
+    assert "tall" in faults(tmp_path, toml)["base.ladder[1]"]
+    assert "kv_heads" in str(faults(tmp_path, toml + shape + "kv_heads = 3\n"))
+    assert "base.shapes.tall.depth" in faults(tmp_path, toml + shape + "depth = 3\n")
+    assert "built-in rung" in faults(tmp_path, TOML + shape.replace("tall", "xs"))["base.shapes.xs"]
+
+
+def test_published_models_stand_in_place_of_a_ladder(tmp_path: Path) -> None:
+    models = 'models = ["EleutherAI/pythia-160m@step143000"]'
+    toml = TOML.replace('ladder = ["xs", "s"]\npretrain_tokens = [10_000, 20_000]', models)
+    assert read(tmp_path, toml).base.models == ("EleutherAI/pythia-160m@step143000",)
+    assert "did you mean" in faults(tmp_path, toml.replace("160m", "16m"))["base.models[0]"]
+    assert "step143000" in faults(tmp_path, toml.replace("step143000", "main"))["base.models[0]"]
+    assert "base.ladder" in faults(tmp_path, TOML.replace("[finetune]", f"{models}\n[finetune]"))
+
+
+def test_a_text_that_lacks_a_task_or_language_is_told_before_anything_is_fetched(tmp_path: Path) -> None:
+    found = faults(tmp_path, TOML.replace('["mt-en-de"]', '["mt-en-zh"]'))
+    assert 'tier = "core"' in found["finetune.tasks[0]"]
+    assert "base.languages[1]" in faults(tmp_path, TOML.replace("[finetune]", 'languages = ["en", "fr"]\n[finetune]'))
+    french = '[tasks.summarise]\nlanguages = ["fr"]\n'
+    assert read(tmp_path, TOML + french).finetune.tasks == ("mt-en-de",), "a task that is not used may say it"
+    found = faults(tmp_path, TOML.replace('["mt-en-de"]', '["mt-en-de", "summarise"]') + french)
+    assert "choose of de, en" in found["tasks.summarise.languages"]
+
+
+def test_recipes_and_examples_of_a_method(tmp_path: Path) -> None:
+    own = "[methods.prompt]\nlength = 4\nexamples = { mt-en-de = [5, 6] }\nrecipe = { batch_examples = 128 }\n"
+    spec = read(tmp_path, TOML + own)
+    assert spec.examples("prompt", "mt-en-de") == (5, 6)
+    assert spec.examples("lora", "mt-en-de") == (100, 200, 400, 800)
+    assert (spec.recipe("prompt").batch_examples, spec.recipe("lora").batch_examples) == (128, 16)
+    found = faults(tmp_path, TOML + own.replace("batch_examples = 128", 'batch = 1, clip = "no"'))
+    assert {"methods.prompt.recipe.batch", "methods.prompt.recipe.clip"} <= set(found)
+    found = faults(tmp_path, TOML + own.replace("[5, 6]", "[-5, 6]"))
+    assert "-5 is not a positive whole number" in found["methods.prompt.examples.mt-en-de[0]"]
+
+
+def test_epochs_are_said_once(tmp_path: Path) -> None:
+    toml = TOML.replace("[methods.full]", "epochs = [1, 4]\nrecipe = { epochs = 2 }\n[methods.full]")
+    assert "stands beside finetune.epochs" in faults(tmp_path, toml)["finetune.recipe.epochs"]
+
+
+def test_the_design_of_pretraining_is_said_once(tmp_path: Path) -> None:
+    toml = TOML.replace("[finetune]", 'recipe = { schedule = "cosine" }\n[finetune]')
+    assert "base.pretraining" in faults(tmp_path, toml)["base.recipe.schedule"]
+
+
+def test_one_factor_names_what_the_study_has(tmp_path: Path) -> None:
+    found = faults(tmp_path, TOML + '[one_factor]\nbases = ["m"]\npretrain_tokens = 5\ntasks = ["summarise"]\n')
+    assert {"one_factor.bases[0]", "one_factor.pretrain_tokens", "one_factor.tasks[0]"} == set(found)
+
+
+def test_a_spec_reads_back_from_its_own_json(tmp_path: Path) -> None:
+    """The lock holds the spec alone, so nothing may be lost on the way."""
+    more = '[one_factor]\nbases = ["xs"]\n[evaluate]\nprobes = ["text:en"]\n[methods.prompt]\nexamples = [7]\n'
+    spec = read(tmp_path, TOML + more)
+    assert config.StudySpec.model_validate(spec.model_dump(mode="json", by_alias=True)) == spec

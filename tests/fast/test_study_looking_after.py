@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from study_toy import TOML, WORK, order, toy_study
@@ -112,3 +114,16 @@ def test_an_end_without_a_word_is_classed_by_its_signal() -> None:
     assert of_exit(-9, "").kind == "killed"
     assert of_exit(-9, "memory").kind == "memory"
     assert of_exit(3, "").message == "the worker was ended by exit code 3 without a word"
+
+
+def test_the_table_is_handed_out_whole(study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.call(["run", str(study.folder)]) == 0
+    capsys.readouterr()
+    assert cli.call(["table", str(study.folder)]) == 0
+    printed = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    assert cli.call(["table", str(study.folder), "--out", str(tmp_path / "runs.parquet")]) == 0
+    kept = pd.read_parquet(tmp_path / "runs.parquet")
+    assert list(printed["run"]) == list(kept["run"]) == [step.id for step in study.plan.of("run")]
+    assert kept["loss"].tolist() == study.table()["loss"].tolist()
+    assert cli.call(["table", str(study.folder), "--out", str(tmp_path / "runs.xlsx")]) == 1
+    assert "name a .csv or a .parquet file" in capsys.readouterr().err

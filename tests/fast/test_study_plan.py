@@ -7,15 +7,18 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from study_toy import TOML, toy_study
 
-from finescale.core import MethodSpec, canonical_json
+from finescale.core import BaseSpec, MethodSpec, RunSpec, canonical_json
+from finescale.errors import Refused
 from finescale.lab.ladder import shape, train_flops
 from finescale.study.cost import pretrain_work
 from finescale.study.design import Span, summarise
-from finescale.study.lock import Study
+from finescale.study.families import public_base
+from finescale.study.lock import Study, write_lock
 from finescale.study.plan import Plan, make_plan, size_label
 
 
@@ -127,3 +130,170 @@ def test_span_judges_what_the_fit_sees() -> None:
     assert Span("examples", "", levels, 0).verdict.startswith("can tell")
     assert Span("examples", "", levels, 1).verdict.startswith("may not tell"), "the held-out level spans no decades"
     assert Span("examples", "", levels, 1).decades < Span("examples", "", levels, 0).decades == 2.0
+
+
+def planned(folder: Path, toml: str) -> Plan:
+    return toy_study(folder, toml).plan
+
+
+def bases_of(plan: Plan) -> list[BaseSpec]:
+    return [step.spec for step in plan.of("base") if isinstance(step.spec, BaseSpec)]
+
+
+def designed(folder: Path, design: str) -> Plan:
+    return planned(folder / design, TOML.replace("[finetune]", f'pretraining = "{design}"\n[finetune]', 1))
+
+
+def test_designs_of_pretraining(tmp_path: Path) -> None:
+    """Separate runs share nothing; checkpoints go on from one another and were scheduled for the largest size."""
+    separate, checkpoints = designed(tmp_path, "separate"), designed(tmp_path, "checkpoints")
+    assert all(step.needs.keys() == {"data"} for step in separate.of("base"))
+    small, large = (step for step in checkpoints.of("base") if step.spec.name == "xs")
+    assert large.needs["previous"] == small.id
+    assert (small.spec.scheduled_tokens, large.spec.scheduled_tokens) == (20_000, None)
+    assert {base.recipe.schedule for base in bases_of(separate) + bases_of(checkpoints)} == {"cosine"}
+
+
+def test_the_last_checkpoint_is_the_separate_run_of_its_size(tmp_path: Path) -> None:
+    """Both are one undisturbed cosine run over 20,000 tokens, so they are one base."""
+    ends = [
+        {base.fingerprint() for base in bases_of(designed(tmp_path, design)) if base.pretrain_tokens == 20_000}
+        for design in ("separate", "checkpoints")
+    ]
+    assert ends[0] == ends[1]
+    assert not ends[0] & {base.fingerprint() for base in bases_of(designed(tmp_path, "branches"))}
+
+
+def test_pretraining_work_follows_the_design(tmp_path: Path) -> None:
+    """A branch's decay is trained twice, a checkpoint nothing twice, a separate run everything."""
+    flops = {
+        design: [step.flops for step in designed(tmp_path, design).of("base") if step.spec.name == "xs"]
+        for design in ("branches", "separate", "checkpoints")
+    }
+    one = flops["separate"][0]
+    assert flops["separate"] == pytest.approx([one, 2 * one])
+    assert flops["checkpoints"] == pytest.approx([one, one])
+    assert flops["branches"] == pytest.approx([one, 1.2 * one])
+
+
+SWEEP = (
+    TOML.replace('["xs", "s"]', '["xs", "s", "m"]').replace("rank = 4", "rank = [4, 1, 16]")
+    + '[one_factor]\nbases = ["s"]\n'
+)
+
+
+def cells_of(plan: Plan) -> set[tuple[str, int, str, int | None]]:
+    bases = {base.fingerprint(): base for base in bases_of(plan)}
+    runs = [step.spec for step in plan.of("run")]
+    found = [(bases[run.base], run.method) for run in runs if isinstance(run, RunSpec)]
+    return {(base.name, base.pretrain_tokens, method.name, method.pet_size) for base, method in found}
+
+
+def test_one_factor_at_a_time(tmp_path: Path) -> None:
+    cells = cells_of(planned(tmp_path, SWEEP))
+    default = {
+        (rung, 20_000, method, size) for rung in ("xs", "s", "m") for method, size in (("full", None), ("lora", 4))
+    }
+    away = {("s", 10_000, "full", None), ("s", 10_000, "lora", 4), ("s", 20_000, "lora", 1), ("s", 20_000, "lora", 16)}
+    assert cells == default | away
+
+
+def test_one_factor_is_part_of_the_full_cross(tmp_path: Path) -> None:
+    few, all_of_them = planned(tmp_path / "few", SWEEP), planned(tmp_path / "all", SWEEP.partition("[one_factor]")[0])
+    runs = {step.spec.model_copy(update={"learning_rate": 1.0}).fingerprint() for step in few.of("run")}
+    crossed = {step.spec.model_copy(update={"learning_rate": 1.0}).fingerprint() for step in all_of_them.of("run")}
+    assert runs < crossed
+    assert {base.fingerprint() for base in bases_of(few)} < {base.fingerprint() for base in bases_of(all_of_them)}
+
+
+def test_other_factors_may_vary_for_some_tasks_only(tmp_path: Path) -> None:
+    toml = SWEEP.replace('["mt-en-de"]', '["mt-en-de", "summarise"]').replace("[finetune]", "context = 320\n[finetune]")
+    plan = planned(tmp_path, toml + 'tasks = ["mt-en-de"]\n')
+    sizes = {(run.task.name, run.method.pet_size) for run in (step.spec for step in plan.of("run"))}
+    assert ("mt-en-de", 16) in sizes
+    assert ("summarise", 4) in sizes
+    assert ("summarise", 16) not in sizes
+
+
+@pytest.mark.parametrize(("per", "searches"), [("method", 1), ("pet-size", 3), ("base", 4)])
+def test_how_far_a_rate_search_reaches(tmp_path: Path, per: str, searches: int) -> None:
+    toml = TOML.replace("rank = 4", "rank = [4, 1, 16]") + f'[rate_search]\nper = "{per}"\n'
+    plan = planned(tmp_path, toml)
+    assert len(plan.of("rate")) == searches
+    by_id = {step.id: step.spec for step in plan.of("rate")}
+    for run in (step for step in plan.of("run") if "rate" in step.needs):
+        search = by_id[run.needs["rate"]]
+        if per == "pet-size":
+            assert search.method == run.spec.method
+        if per == "base":
+            assert search.base == run.spec.base
+
+
+def test_epochs_are_a_factor_of_their_own(tmp_path: Path) -> None:
+    plan = planned(tmp_path, TOML.replace("[methods.full]", "epochs = [1, 4]\n[methods.full]"))
+    assert len(plan.of("run")) == 2 * 32
+    asked = {(run.examples, run.recipe.epochs) for run in (step.spec for step in plan.of("run"))}
+    assert asked == {(examples, epochs) for examples in (100, 200, 400, 800) for epochs in (1.0, 4.0)}
+    assert len({step.label for step in plan.steps.values()}) == len(plan.steps)
+
+
+def test_evaluation_enters_the_runs_and_not_the_bases(tmp_path: Path) -> None:
+    probed = '[evaluate]\nmetrics = ["chrf", "bleu"]\ndecoded = 20\nprobes = ["text:de", "text:en", "task:summarise"]\n'
+    plain, plan = planned(tmp_path / "plain", TOML), planned(tmp_path / "probed", TOML + probed)
+    assert [base.fingerprint() for base in bases_of(plain)] == [base.fingerprint() for base in bases_of(plan)]
+    run, data = plan.of("run")[0].spec, plan.of("data")[0].spec
+    assert run.evaluate.metrics == ("bleu", "chrf"), "their order is no part of a run's identity"
+    assert [probe.name for probe in data.probes] == ["text:de", "text:en", "task:summarise"]
+    assert [task.name for task in data.tasks] == ["mt-en-de", "summarise"], "a probe's task is prepared too"
+    assert plan.of("run")[0].flops > plain.of("run")[0].flops
+
+
+def test_published_models_are_planned_and_refused(tmp_path: Path) -> None:
+    models = ", ".join(f'"EleutherAI/pythia-{size}@step143000"' for size in ("70m", "160m", "410m"))
+    toml = TOML.replace('ladder = ["xs", "s"]\npretrain_tokens = [10_000, 20_000]', f"models = [{models}]")
+    study = toy_study(tmp_path, toml)
+    summary = summarise(study)
+    spans = {span.factor: span for span in summary.spans}
+    assert spans["model_params"].levels == (18_915_328, 85_056_000, 302_311_424)
+    assert spans["pretrain_tokens"].levels == (143_000 * 2**21,)
+    assert summary.flops["base"] == 0
+    with pytest.raises(Refused, match="cannot finetune models it has not pretrained"):
+        write_lock(study)
+
+
+@pytest.mark.parametrize(
+    ("name", "inner", "total"),
+    [
+        ("EleutherAI/pythia-70m@step1000", 18_915_328, 70_426_624),
+        ("EleutherAI/pythia-1b@step1000", 805_736_448, 1_011_781_632),
+        ("EleutherAI/pythia-6.9b@step1000", 6_444_163_072, 6_857_302_016),
+        ("EleutherAI/pythia-12b@step1000", 11_327_027_200, 11_846_072_320),
+        ("bigscience/bloom-560m-intermediate@global_step1000", 302_313_472, 559_214_592),
+        ("bigscience/bloom-1b1-intermediate@global_step1000", 679_962_624, 1_065_314_304),
+    ],
+)
+def test_parameter_counts_are_those_their_makers_publish(name: str, inner: int, total: int) -> None:
+    """Golden: the tables of parameters in the model cards of EleutherAI/pythia-* and bigscience/bloom-*."""
+    base = public_base(name)
+    assert (base.model_params, base.total_params) == (inner, total)
+
+
+def test_a_plan_tells_memory_disk_time_and_price(tmp_path: Path) -> None:
+    toml = (
+        TOML + "[run]\ntflops = 0.05\nworkers = 2\n[budget]\nusd_per_device_hour = 3600\nusd_per_1000_examples = 30\n"
+    )
+    summary = summarise(toy_study(tmp_path, toml))
+    work = sum(summary.flops.values()) / 0.05e12
+    assert summary.seconds == pytest.approx(work / 2)
+    assert summary.usd == pytest.approx(work)
+    assert "if a worker keeps up 0.05 TFLOP/s" in str(summary)
+    assert any("800 examples of one task cost 24.00 USD" in note for note in summary.notes)
+    assert summary.memory["base"] > 0 < summary.memory["run"]
+    assert "MiB a run" in str(summary)
+    assert summary.disk > 0
+
+
+def test_memory_grows_with_the_base(tmp_path: Path) -> None:
+    small, large = (summarise(toy_study(tmp_path / rung, TOML.replace('"s"]', f'"{rung}"]'))) for rung in ("s", "2xl"))
+    assert large.memory["base"] > small.memory["base"]
+    assert large.memory["run"] > small.memory["run"]

@@ -6,7 +6,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -51,7 +51,9 @@ class Tuned:
         return "did-not-learn" if self.best_step == 0 else None
 
 
-def finetune(spec: RunSpec, out: Path, data: Path, base: Path, rate: Path | None, tell: Tell) -> dict[str, Any]:
+def finetune(
+    spec: RunSpec, out: Path, data: Path, base: Path, rate: Path | None, tell: Tell, parts: int = 1
+) -> dict[str, Any]:
     """Finetune and score one run.
 
     Args:
@@ -62,6 +64,7 @@ def finetune(spec: RunSpec, out: Path, data: Path, base: Path, rate: Path | None
         base: folder of the base.
         rate: folder of the rate search, where ``spec.learning_rate`` names one.
         tell: is told the fraction done.
+        parts: in how many parts a batch is worked through, where memory is short; the numbers are the same.
 
     Returns:
         The record; losses are nats per target token. A run that diverged or never beat the untouched base is flagged.
@@ -76,10 +79,8 @@ def finetune(spec: RunSpec, out: Path, data: Path, base: Path, rate: Path | None
     sets = evaluate.sets_of(spec, data)
     zero = [evaluate.untouched(net, base, one) for one in sets]
     zero_dev = evaluate.mean_nats(evaluate.untouched_rows(net, base, sets[0], "dev"))
-    seeds = spec.seed_init, spec.seed_order
-    tuned = tune(
-        net, spec.method, spec.recipe, learning_rate, train_set, sets[0].examples("dev"), zero_dev, seeds, tell
-    )
+    seeds, dev_set = (spec.seed_init, spec.seed_order), sets[0].examples("dev")
+    tuned = tune(net, spec.method, spec.recipe, learning_rate, train_set, dev_set, zero_dev, seeds, tell, parts)
     trained = time.perf_counter()
     judged = [evaluate.judge(net, one, tuned.attached.prefix) for one in sets]
     rows = judged[0].rows
@@ -89,8 +90,7 @@ def finetune(spec: RunSpec, out: Path, data: Path, base: Path, rate: Path | None
     return {
         "flag": tuned.flag,
         **_scores(judged[0], zero[0]),
-        "probes": {one.name: _scores(*both) for one, *both in zip(sets[1:], judged[1:], zero[1:], strict=True)},
-        "refused": {name: why for one in (*judged, *zero) for name, why in one.refused.items()},
+        **_beyond([one.name for one in sets], judged, zero),
         "model_params": size.non_embedding,
         "total_params": size.total,
         "pretrain_tokens": base_record["pretrain_tokens"],
@@ -109,13 +109,11 @@ def finetune(spec: RunSpec, out: Path, data: Path, base: Path, rate: Path | None
         "cpu_seconds": time.process_time() - began[1],
         "evaluate_seconds": time.perf_counter() - trained,
         "flops": share * ladder.train_flops(shape, tuned.tokens),
-        "peak_memory_bytes": _peak_memory(),
-        "precision": str(fastpath.compute_dtype()).removeprefix("torch."),
-        "versions": {name: version(name) for name in ("torch", "transformers", "peft", "tokenizers", "numpy")},
+        **_machine(),
     }
 
 
-def search_rate(spec: RateSearch, out: Path, data: Path, base: Path, tell: Tell) -> dict[str, Any]:
+def search_rate(spec: RateSearch, out: Path, data: Path, base: Path, tell: Tell, parts: int = 1) -> dict[str, Any]:
     """Find a method's learning rate by dev loss over the declared grid, widened where the best lies at an edge.
 
     Returns:
@@ -135,7 +133,9 @@ def search_rate(spec: RateSearch, out: Path, data: Path, base: Path, tell: Tell)
         rate = todo.pop(0)
         seeds = spec.seed, spec.seed
         net = model.load(base)
-        trials[rate] = tune(net, spec.method, spec.recipe, rate, train_set, dev_set, zero_dev, seeds, lambda _: None)
+        trials[rate] = tune(
+            net, spec.method, spec.recipe, rate, train_set, dev_set, zero_dev, seeds, lambda _: None, parts
+        )
         tell(len(trials) / budget)
         if not todo and len(trials) < budget:
             todo = _wider(sorted(trials), _best(trials))
@@ -149,9 +149,7 @@ def search_rate(spec: RateSearch, out: Path, data: Path, base: Path, tell: Tell)
         ],
         "found_size": spec.method.pet_size,
         "found_at": model.shape_of(model.load(base)).model_dump(),
-        "seconds": time.perf_counter() - began[0],
-        "cpu_seconds": time.process_time() - began[1],
-    }
+    } | _since(began)
 
 
 def tune(
@@ -164,33 +162,25 @@ def tune(
     zero_dev: float,
     seeds: tuple[int, int],
     tell: Tell,
+    parts: int = 1,
 ) -> Tuned:
     """Train ``net`` in place by a method and leave it at its best dev check, or as it was if none beats ``zero_dev``.
 
-    ``seeds`` are of initialisation and order.
+    ``seeds`` are of initialisation and order; a batch is worked through in ``parts`` with the same outcome.
     """
     method: Method = registry.get("method", spec.name)
     row = net.config.max_position_embeddings
     attached = method.attach(net, spec.pet_size or 0, {**method.options, **spec.options}, seeds[0])
-    length = 0 if attached.prefix is None else len(attached.prefix)
     tuned = Tuned(attached, zero_dev, best_dev=zero_dev)
-    optimiser = Optimiser(
-        attached.trainable,
-        recipe.weight_decay,
-        recipe.clip,
-        betas=(0.9, 0.999),
-        kind=recipe.optimiser,
-        relative=method.size_word is None,
-    )
+    optimiser = _optimiser(attached, method, recipe)
     steps = recipe.steps(len(train_set))
     checks = {round(steps * (i + 1) / recipe.dev_checks) for i in range(recipe.dev_checks)}
     batches = _Batches(train_set, recipe.batch_examples, seeds[1])
     best = optimiser.weights()
     stale = 0
 
-    def loss_of(step: int) -> tuple[torch.Tensor, int]:
-        packed = pack(batches.at(step), row, length)
-        return model.nats(net, packed, attached.prefix)[0], packed.tokens
+    def losses_of(step: int) -> Iterator[tuple[torch.Tensor, int]]:
+        return _losses(net, batches.at(step), row, attached.prefix, parts)
 
     def after(step: Step) -> bool:
         nonlocal best, stale
@@ -206,16 +196,42 @@ def tune(
         tuned.curve.append(line)
         return stale >= recipe.patience
 
+    schedule = cosine(rate, steps, max(1, round(steps * recipe.warmup_fraction)))
     try:
-        train(
-            optimiser, loss_of, cosine(rate, steps, max(1, round(steps * recipe.warmup_fraction))), range(steps), after
-        )
+        train(optimiser, losses_of, schedule, range(steps), after)
     except Diverged:
         tuned.diverged = True
     with torch.no_grad():
         for name, parameter in attached.trainable.items():
             parameter.copy_(best[name])
     return tuned
+
+
+def _optimiser(attached: Attached, method: Method, recipe: FinetuneRecipe) -> Optimiser:
+    return Optimiser(
+        attached.trainable,
+        recipe.weight_decay,
+        recipe.clip,
+        betas=(0.9, 0.999),
+        kind=recipe.optimiser,
+        relative=method.size_word is None,
+    )
+
+
+def _losses(
+    net: Any, batch: list[Example], row: int, prefix: torch.Tensor | None, parts: int
+) -> Iterator[tuple[torch.Tensor, int]]:
+    """Loss and tokens of each part of a batch; the losses add up to the mean over the batch's target tokens."""
+    targets = sum(len(example.target) for example in batch)
+    for some in _split(batch, parts):
+        packed = pack(some, row, 0 if prefix is None else len(prefix))
+        weights_N = torch.full((len(packed.at_N),), 1 / targets)
+        yield model.nats(net, packed, prefix, weights_N)[0], packed.tokens
+
+
+def _split(batch: list[Example], parts: int) -> Iterator[list[Example]]:
+    size = -(-len(batch) // parts)
+    yield from (batch[start : start + size] for start in range(0, len(batch), size))
 
 
 class _Batches:
@@ -249,6 +265,24 @@ def _scores(judged: evaluate.Judged, zero: evaluate.Judged) -> dict[str, Any]:
     }
 
 
+def _beyond(names: Sequence[str], judged: list[evaluate.Judged], zero: list[evaluate.Judged]) -> dict[str, Any]:
+    """Scores of the probes, which come after the task's own set, and the metrics refused with what to install."""
+    both = dict(zip(names, zip(judged, zero, strict=True), strict=True))
+    return {
+        "probes": {name: _scores(*both[name]) for name in names[1:]},
+        "refused": {metric: why for one in (*judged, *zero) for metric, why in one.refused.items()},
+    }
+
+
+def _machine() -> dict[str, Any]:
+    """What the run was made with."""
+    return {
+        "peak_memory_bytes": _peak_memory(),
+        "precision": str(fastpath.compute_dtype()).removeprefix("torch."),
+        "versions": {name: version(name) for name in ("torch", "transformers", "peft", "tokenizers", "numpy")},
+    }
+
+
 def _unique(examples: Sequence[Example], drawn: int, seed: int) -> int:
     """Distinct examples among the first ``drawn`` that training reads; a short run does not see all it was given."""
     seen = _Batches(examples, min(drawn, len(examples)), seed).at(0)
@@ -278,6 +312,11 @@ def _wider(tried: list[float], best: float) -> list[float]:
     if best == tried[0]:
         return [best * tried[0] / tried[1]]
     return [best * tried[-1] / tried[-2]] if best == tried[-1] else []
+
+
+def _since(began: tuple[float, float]) -> dict[str, float]:
+    """Wall and processor seconds since ``began``."""
+    return {"seconds": time.perf_counter() - began[0], "cpu_seconds": time.process_time() - began[1]}
 
 
 def _peak_memory() -> int:

@@ -121,7 +121,11 @@ def _lora_size_exponent(options: Options) -> float:
     output by about s · r · rate: by alpha · rate with alpha / r, the same at every rank (Schulman et al. 2025, "LoRA
     without regret", find the best rate nearly independent of rank), and by alpha · √r · rate with rsLoRA. Kalajdzievski
     2023 (arXiv 2312.03732) derives alpha / √r for gradient descent, whose step also shrinks with s; an optimiser that
-    normalises its step takes that factor away. ``benchmarks/rank_rates.py`` measures how the rule does.
+    normalises its step takes that factor away.
+
+    Measured on one small base with one seed and rates a factor of two apart (``benchmarks/rank_rates.py``,
+    docs/lab-log.md): the best rate was the same from rank 1 to 64 with alpha / r; with rsLoRA it fell more slowly than
+    this, and a study that compares ranks under it should search at each.
     """
     return 0.5 if options["rslora"] else 0.0
 

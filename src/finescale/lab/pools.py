@@ -39,8 +39,9 @@ def pool(task: TaskSpec, corpus: Corpus, files: Mapping[str, Path]) -> Pool:
         found = Pool(_built_in(task, Origin(corpus=corpus))[0], {})
     else:
         splits, empty = _from_files(task, files) if task.source == "jsonl" else _from_hub(task, files.get(task.name))
-        splits, duplicates = apart(splits)
-        found = Pool(splits, {"duplicates": duplicates, "empty": empty})
+        kept, duplicates = apart(splits)
+        _refuse_only_repeats(task, splits, kept)
+        found = Pool(kept, {"duplicates": duplicates, "empty": empty})
     _refuse_missing_languages(task, found.splits["train"])
     return found
 
@@ -114,6 +115,15 @@ def _refuse_changed(task: TaskSpec, found: str) -> None:
         raise InputError(
             Fault(f"task {task.name!r}", what, "run the study again; runs on the old examples stay as they are")
         )
+
+
+def _refuse_only_repeats(task: TaskSpec, before: dict[str, list[Rendered]], after: dict[str, list[Rendered]]) -> None:
+    faults = Faults()
+    for split, other in (("dev", "test"), ("train", "dev or test")):
+        if before[split] and not after[split]:
+            what = f"all {len(before[split])} rows of its {split} split repeat a row of {other}, nearly or exactly"
+            faults.add(f"task {task.name!r}", what, "give it examples of its own")
+    faults.raise_if_any()
 
 
 def _refuse_missing_languages(task: TaskSpec, train: list[Rendered]) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,9 @@ class _Schedule:
         return max(2, round(tokens / self.tokens_per_step))
 
 
-def pretrain(spec: BaseSpec, out: Path, data: Path, previous: Path | None, tell: Tell) -> dict[str, Any]:
+def pretrain(
+    spec: BaseSpec, out: Path, data: Path, previous: Path | None, tell: Tell, parts: int = 1
+) -> dict[str, Any]:
     """Pretrain one base and write it to ``out``; resumes from a state found there.
 
     Args:
@@ -103,6 +105,7 @@ def pretrain(spec: BaseSpec, out: Path, data: Path, previous: Path | None, tell:
         data: prepared data folder.
         previous: folder of the same rung at the next smaller size, whose run is continued.
         tell: is told the fraction done.
+        parts: in how many parts a batch is worked through, where memory is short; the numbers are the same.
 
     Returns:
         The record. Cost and curve are of all the work done for this base by whichever attempt, without the steps taken
@@ -125,11 +128,12 @@ def pretrain(spec: BaseSpec, out: Path, data: Path, previous: Path | None, tell:
     journey = _Journey(optimiser, spec, schedule, out, tell)
     start = journey.restore(previous)
 
-    def loss_of(step: int) -> tuple[torch.Tensor, int]:
+    def losses_of(step: int) -> Iterator[tuple[torch.Tensor, int]]:
         rows = text.batch(step)
-        return model.nats(net, rows_of_text(rows))[0], rows.size
+        for some in np.array_split(rows, min(parts, len(rows))):
+            yield model.nats(net, rows_of_text(some))[0] * (len(some) / len(rows)), some.size
 
-    train(optimiser, loss_of, schedule.rate, range(start, schedule.steps), journey.after)
+    train(optimiser, losses_of, schedule.rate, range(start, schedule.steps), journey.after)
     valid = _validate(net, stream["valid"], spec.shape.context)
     model.save(net, out)
     journey.close()

@@ -70,7 +70,7 @@ class Sentence:
 def translation(probe: ProbeSpec, corpus: Corpus, mirror: Path | None) -> list[Rendered]:
     """Test sentences of a translation probe in the manner of the translation tasks, in an order decided by hash.
 
-    Demonstrations are drawn from the shorter half of the dev sentences, which leaves more of a context to the test;
+    Demonstrations are drawn from the shortest quarter of the dev sentences, which leaves more of a context to the test;
     each test sentence has its own, none of its document.
 
     Raises:
@@ -80,7 +80,7 @@ def translation(probe: ProbeSpec, corpus: Corpus, mirror: Path | None) -> list[R
     assert probe.tgt, "a translation probe has a target language"
     test = sorted(_sentences(probe, corpus, mirror, "test"), key=lambda one: _hash(one.src, one.tgt))
     pool = sorted(_sentences(probe, corpus, mirror, "dev"), key=lambda one: len(one.src) + len(one.tgt))
-    pool = pool[: max(2 * probe.shots, len(pool) // 2)]
+    pool = pool[: max(2 * probe.shots, len(pool) // 4)]
     if not test:
         have = "no test sentence is in both languages"
         raise InputError(Fault(f"probe {probe.name!r}", have, "another pair, another tier, or flores:"))

@@ -1,4 +1,7 @@
-"""Byte-level BPE over a study's languages (Sennrich et al. 2016; the byte alphabet of GPT-2), by ``tokenizers``."""
+"""Byte-level BPE over a study's languages (Sennrich et al. 2016; the byte alphabet of GPT-2), by ``tokenizers``.
+
+A text that spells a special token (``<eos>``) is text: only this package puts the token itself anywhere.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ def train(texts: Iterable[str], vocab: int) -> Tokenizer:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.encode_special_tokens = True
     return tokenizer
 
 
@@ -33,4 +37,6 @@ def byte_count(ids: Iterable[int], tokenizer: Tokenizer) -> int:
 
 def load(folder: Path) -> Tokenizer:
     """Open the tokenizer of a prepared data folder."""
-    return Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.encode_special_tokens = True
+    return tokenizer

@@ -122,13 +122,14 @@ class Step:
     tokens: int
 
 
-LossOf = Callable[[int], tuple[torch.Tensor, int]]
-"""Loss of the batch of a step (numbered from 0), and the tokens in it."""
+LossesOf = Callable[[int], Iterable[tuple[torch.Tensor, int]]]
+"""For a step (numbered from 0), the parts of its batch one after the other: each part's share of the batch's loss, and
+its tokens. The shares add up to the loss, so that parts change what is in memory at a time and nothing else."""
 
 
 def train(
     optimiser: Optimiser,
-    loss_of: LossOf,
+    losses_of: LossesOf,
     rate_of: Callable[[int], float],
     steps: Iterable[int],
     after: Callable[[Step], bool],
@@ -139,11 +140,12 @@ def train(
         Diverged: a loss was NaN or infinite; the weights are those before that step.
     """
     for step in steps:
-        loss, tokens = loss_of(step)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise Diverged(step)
-        loss.backward()  # type: ignore[no-untyped-call]
+        value, tokens = 0.0, 0
+        for loss, read in losses_of(step):
+            value, tokens = value + float(loss.detach()), tokens + read
+            if not math.isfinite(value):
+                raise Diverged(step)
+            loss.backward()  # type: ignore[no-untyped-call]
         rate = rate_of(step)
         optimiser.step(rate)
         if after(Step(step + 1, value, rate, tokens)):

@@ -109,9 +109,10 @@ def _split(count: Mapping[str, Any], split: str) -> str:
     return numbers.whole(count.get("rows")) if split == "train" else numbers.MISSING
 
 
-def _words(count: Mapping[str, Any]) -> int:
-    splits = [count[split]["words"] for split in ("train", "dev", "test") if split in count]
-    return sum(map(sum, splits)) if splits else int(count["words"])
+def _words(count: Mapping[str, Any]) -> int | None:
+    """Words of all splits; rows in many languages are not counted in words."""
+    splits = [count[split]["words"] for split in ("train", "dev", "test") if "words" in count.get(split, {})]
+    return sum(map(sum, splits)) if splits else count.get("words")
 
 
 def _packages(artefacts: list[Mapping[str, Any]]) -> Html:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import matplotlib as mpl
@@ -23,7 +24,6 @@ from finescale.report.numbers import short
 
 _MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "triangle-down": "v", "pentagon": "p"}
 _WIDTH, _HEIGHT = 2.5, 2.1
-METHODS = ("full", "lora", "prompt")
 PAIR = " vs. "
 
 
@@ -51,13 +51,16 @@ def draw(frame: pd.DataFrame, x: str, y: str) -> Figure:
 def _styles(frame: pd.DataFrame) -> dict[str, Look]:
     """Methods and pairs differ in kind; levels of a factor differ in size and come smallest first."""
     names = [name for name in dict.fromkeys(frame["series"]) if name != "untouched base"]
-    kinds = any(name in METHODS or PAIR in name for name in names)
-    return looks.of_kinds(sorted(names)) if kinds else looks.of_sizes(sorted(names, key=_size))
+    sizes = {name: _size(name) for name in names}
+    if None in sizes.values():
+        return looks.of_kinds(sorted(names))
+    return looks.of_sizes(sorted(names, key=lambda name: sizes[name] or 0.0))
 
 
-def _size(label: str) -> float:
-    letters = {"k": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
-    return float(label[:-1]) * letters[label[-1]] if label[-1] in letters else float(label)
+def _size(label: str) -> float | None:
+    """The number that ``numbers.short`` wrote; None for a name."""
+    found = re.fullmatch(r"([\d.]+)([kMBT]?)", label)
+    return float(found[1]) * {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}[found[2]] if found else None
 
 
 def _panel(axes: Axes, part: pd.DataFrame, styles: dict[str, Look]) -> None:

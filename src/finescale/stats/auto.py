@@ -1,33 +1,34 @@
-"""The forecaster: what a curve says itself, corrected by what the other curves of its task say, with honest width.
+"""The forecaster: what a curve says itself, weighed by what forecast best on the other curves of its task.
 
-1. Three humble forecasts of a curve are averaged: two log–log lines through its last sizes, and a rectified law
-   averaged over its shapes (``local.py``).
-2. The average is corrected by two things that many curves of one task show together: slopes regress towards the common
-   slope, and curves that lie higher fall faster. Both grow with the horizon over the span seen, and both, like the
-   three weights, are learnt by rolling hold-out of the largest sizes inside the data, shrunk towards equal weights
-   and no correction. A lone curve keeps the plain average.
-3. The errors of those rolling forecasts say how wide an interval must be at each horizon.
+1. Six forecasts of a curve (``local.py``): its last value, two log–log lines, three readings of the rectified law.
+2. They are stacked with weights learnt by rolling hold-out of the largest sizes inside the data, over all curves of the
+   task, for each horizon and number of sizes (``stack.py``). A lone curve with little to hold out keeps the prior.
+3. Two corrections that many curves show together, learnt in the same way and shrunk towards none: slopes regress
+   towards the common slope, and curves that lie higher fall faster.
+4. How wide an interval must be is learnt from forecasts made as they would have been made: each with the weights of
+   only what had been seen by then. It grows with the noise, with the horizon and with the forecasters' disagreement.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy.stats import norm, t
 
 from finescale.stats.laws import Array
-from finescale.stats.local import DOUBLING, LONG, SHORT, Curve, averaged_law
+from finescale.stats.local import DOUBLING, SHORT, Curve, averaged_law, forecasts
+from finescale.stats.stack import Rolling, Weights, weigh
 
-# Coefficients: level, slope (corrections), averaged law, long line (weights; the short line has the rest).
-CENTRE = np.array([0.0, 0.0, 1 / 3, 1 / 3])
-# Equal weights are hard to beat (the forecast combination puzzle), so the weights move little.
-SPREAD = np.array([0.15, 1.5, 0.05, 0.05])
-# The corrections reach half their full size at a horizon of eight times the span seen.
-REACH = 8.0
+# The corrections reach half their full size at a horizon of sixteen times the span seen.
+REACH = 16.0
 FEWEST = 3
 REFUSES_BEYOND = 1024.0
 _KNOTS_INSIDE, _KNOTS_BEYOND = 24, 32
+# Dense curves: so many origins per curve, targets per origin and cuts of the table are enough.
+_MOST_ORIGINS, _MOST_TARGETS, _MOST_CUTS = 12, 8, 12
 
 
 @dataclass(frozen=True)
@@ -45,33 +46,25 @@ class Path:
 
 
 @dataclass(frozen=True)
-class Sample:
-    """Rolling forecasts of one curve from one origin: features (T, 4), target slopes (T,), horizons (T,), the span."""
+class Width:
+    """What rolling errors say of width: variance of log loss is ``noise^2 + drift^2 g(horizon) + doubt^2 spread^2``.
 
-    features: Array
-    base: Array
-    target: Array
-    horizon: Array
-    span: float
-    curve: int
+    ``per_curve`` multiplies the deviation of each curve; ``unit`` holds the standardised errors' quantiles (200,).
+    """
 
-
-@dataclass(frozen=True)
-class Learnt:
-    """What a table taught: coefficients (4,), the growth of errors with the horizon, and a scale per curve."""
-
-    coef: Array
     noise: float
     drift: float
+    doubt: float
     per_curve: Array
     unit: Array
 
-    def scale(self, curve: int, horizon: Array, span: float) -> Array:
-        """Standard deviation of log loss at horizons (in log examples) beyond a curve of this span."""
-        return np.asarray(self.per_curve[curve] * np.sqrt(self.noise**2 + self.drift**2 * _stretch(horizon, span)))
+    def scale(self, curve: int, horizon: Array, span: float, spread: Array) -> Array:
+        """Standard deviation of log loss (T,) at horizons (in log examples) beyond a curve of this span."""
+        variance = self.noise**2 + self.drift**2 * _stretch(horizon, span) + self.doubt**2 * spread**2
+        return np.asarray(self.per_curve[curve] * np.sqrt(variance))
 
 
-def _stretch(horizon: Array, span: float) -> Array:
+def _stretch(horizon: Array, span: Array | float) -> Array:
     """Growth of the squared error with the horizon: a slope that is uncertain, over a span that bounds it."""
     return np.asarray(horizon**2 * (1 + horizon / span))
 
@@ -81,81 +74,126 @@ class Pool:
 
     def __init__(self, curves: list[Curve]) -> None:
         self.curves = curves
-        self._lines: dict[float, tuple[Array, Array]] = {}
-        self.rolling = 0
-        self.learnt = self._learn()
+        self._lines: dict[float, tuple[float, float]] = {}
+        self._weights: dict[float, Weights] = {}
+        self.seen = self._rolling()
+        self.rolling = len(self.seen)
+        self.width = self._calibrated()
+
+    # ---------------------------------------------------------------------------------------------------- forecasting
 
     def _common(self, cut: float) -> tuple[float, float]:
         """Mean level and mean slope, at ``cut``, of all curves with enough sizes up to there."""
         if cut not in self._lines:
             seen = [curve.until(cut) for curve in self.curves]
             lines = [(c.line(SHORT), c.x[-1]) for c in seen if len(c.x) >= FEWEST]
-            slope = np.array([line[1] for line, _ in lines])
-            level = np.array([line[0] + line[1] * (cut - last) for line, last in lines])
-            self._lines[cut] = level, slope
-        level, slope = self._lines[cut]
-        return float(level.mean()), float(slope.mean())
+            level = np.mean([line[0] + line[1] * (cut - last) for line, last in lines])
+            self._lines[cut] = float(level), float(np.mean([line[1] for line, _ in lines]))
+        return self._lines[cut]
 
-    def features(self, curve: Curve, targets: Array) -> tuple[Array, Array, float]:
-        """Features (T, 4) as slopes, the short line's slope (T,), and its level at the end of ``curve``."""
-        h = targets - curve.x[-1]
+    def _pulls(self, curve: Curve, targets: Array) -> Array:
+        """Features (T, 2) of the corrections, as slopes: how far level and slope are from the common ones."""
+        ahead = targets - curve.x[-1]
         level, slope = curve.line(SHORT)
-        long_level, long_slope = curve.line(LONG)
         mean_level, mean_slope = self._common(float(curve.x[-1]))
-        grown = h / (h + REACH * curve.span)
-        law = (averaged_law(curve, targets) - level) / h - slope
-        long = (long_level - level) / h + long_slope - slope
-        columns = [grown * (level - mean_level), grown * (slope - mean_slope), law, long]
-        return np.stack(columns, axis=1), np.full(len(h), slope), level
+        grown = ahead / (ahead + REACH * curve.span)
+        return np.stack([grown * (level - mean_level), grown * (slope - mean_slope)], axis=1)
+
+    def weights(self, curve: Curve) -> Weights:
+        """The weights for questions asked of this curve."""
+        count = float(_rounded(np.log(len(curve.x))))
+        if count not in self._weights:
+            self._weights[count] = weigh(self.seen, count)
+        return self._weights[count]
+
+    def combined(self, index: int, targets: Array) -> tuple[Array, Array]:
+        """Log loss (T,) of a curve beyond its last size, and the forecasters' disagreement (T,)."""
+        curve = self.curves[index]
+        ahead = targets - curve.x[-1]
+        return self.weights(curve).forecast(ahead, forecasts(curve, targets), self._pulls(curve, targets))
 
     def forecast(self, index: int, targets: Array) -> Array:
         """Log loss (T,) of a curve at log examples beyond its last size."""
-        curve = self.curves[index]
-        features, slope, level = self.features(curve, targets)
-        return np.asarray(level + (targets - curve.x[-1]) * (slope + features @ self.learnt.coef))
-
-    # ---------------------------------------------------------------------------------------------------- learning
-
-    def _samples(self) -> list[Sample]:
-        found = []
-        for index, curve in enumerate(self.curves):
-            for end in range(FEWEST, len(curve.x)):
-                seen, ahead = curve.until(float(curve.x[end - 1])), slice(end, len(curve.x))
-                features, base, level = self.features(seen, curve.x[ahead])
-                h = curve.x[ahead] - seen.x[-1]
-                found.append(Sample(features, base, (curve.log_y[ahead] - level) / h, h, seen.span, index))
-        return found
-
-    def _learn(self) -> Learnt:
-        samples = self._samples()
-        self.rolling = sum(len(s.target) for s in samples)
-        noise = max(float(np.median([curve.noise() for curve in self.curves])), 1e-4)
-        if not samples:
-            # Nothing was held out: a slope is trusted to a tenth of a nat per e-fold, as short curves go.
-            return Learnt(CENTRE, noise, 0.02, np.ones(len(self.curves)), _normal_unit())
-        coef = _ridge(samples)
-        errors = [s.horizon * (s.target - s.base - s.features @ coef) for s in samples]
-        return _calibrate(samples, errors, coef, noise, len(self.curves))
+        return self.combined(index, targets)[0]
 
     def path(self, index: int) -> Path:
         """The forecast path of a curve: its averaged law inside, the forecaster beyond, joined at the last size."""
-        curve, learnt = self.curves[index], self.learnt
+        curve, width = self.curves[index], self.width
         beyond = curve.x[-1] + np.linspace(0, np.log(REFUSES_BEYOND), _KNOTS_BEYOND + 1)[1:]
         inside = np.linspace(curve.x[0] - 2 * DOUBLING, curve.x[-1], _KNOTS_INSIDE)
         smooth = averaged_law(curve, inside, half_life=np.inf)
-        end = end_level(curve)
+        end = self.end_level(index)
         smooth = smooth + (end - smooth[-1]) * np.exp2((inside - curve.x[-1]) / DOUBLING)
         before = np.maximum(curve.x[0] - inside, 0.0)
-        run = float(learnt.per_curve[index] * learnt.noise)
-        scale = [learnt.scale(index, before, curve.span), learnt.scale(index, beyond - curve.x[-1], curve.span)]
-        centre = np.concatenate([smooth, self.forecast(index, beyond)])
-        return Path(np.concatenate([inside, beyond]), centre, np.concatenate(scale), run)
+        centre, spread = self.combined(index, beyond)
+        scale = [
+            width.scale(index, before, curve.span, np.zeros(len(inside))),
+            # Further ahead is never surer, whatever the forecasters agree on by chance.
+            np.maximum.accumulate(width.scale(index, beyond - curve.x[-1], curve.span, spread)),
+        ]
+        run = float(width.per_curve[index] * width.noise)
+        return Path(np.concatenate([inside, beyond]), np.concatenate([smooth, centre]), np.concatenate(scale), run)
+
+    def end_level(self, index: int) -> float:
+        """Level at the last size as the weighted forecasters have it."""
+        curve = self.curves[index]
+        return float(forecasts(curve, curve.x[-1:])[0] @ self.weights(curve).q[0])
+
+    # ------------------------------------------------------------------------------------------------------- learning
+
+    def _rolling(self) -> Rolling:
+        """Forecasts of every curve's larger sizes from its smaller ones."""
+        parts: list[tuple[Array, ...]] = []
+        for index, curve in enumerate(self.curves):
+            for end in _thinned(np.arange(FEWEST, len(curve.x)), _MOST_ORIGINS):
+                seen = curve.until(float(curve.x[end - 1]))
+                ahead = _thinned(np.arange(end, len(curve.x)), _MOST_TARGETS)
+                x, one = curve.x[ahead], np.ones(len(ahead))
+                own = (index * one, seen.x[-1] * one, np.log(end) * one, x - seen.x[-1], seen.span * one)
+                parts.append((*own, curve.log_y[ahead], forecasts(seen, x), self._pulls(seen, x), one / len(ahead)))
+        if not parts:
+            none = np.zeros(0)
+            return Rolling(none.astype(int), none, none, none, none, none, none.reshape(0, 6), none.reshape(0, 2), none)
+        whole = [np.concatenate(column) for column in zip(*parts, strict=True)]
+        return Rolling(whole[0].astype(int), *whole[1:])
+
+    def _as_it_was(self) -> tuple[Array, Array]:
+        """Errors (N,) of the rolling forecasts, each weighed by what had been seen at its origin; and spreads (N,)."""
+        seen = self.seen
+        error, spread = np.zeros(len(seen)), np.zeros(len(seen))
+        cuts = _thinned(np.unique(seen.origin), _MOST_CUTS)
+        last = seen.origin + seen.horizon
+        rounded = _rounded(seen.count)
+        for cut, following in zip(cuts, [*cuts[1:], np.inf], strict=True):
+            known = seen.take(last <= cut + 1e-9)
+            asked = (seen.origin >= cut - 1e-9) & (seen.origin < following - 1e-9)
+            for count in np.unique(rounded[asked]):
+                rows = np.flatnonzero(asked & (rounded == count))
+                one = seen.take(rows)
+                said, spread[rows] = weigh(known, float(count)).forecast(one.horizon, one.said, one.pulls)
+                error[rows] = one.y - said
+        return error, spread
+
+    def _calibrated(self) -> Width:
+        curves = len(self.curves)
+        noise = max(float(np.median([curve.noise() for curve in self.curves])), 1e-4)
+        if not len(self.seen):
+            # Nothing was held out: a slope is trusted to a tenth of a nat per e-fold, as short curves go.
+            return Width(noise, 0.02, 1.0, np.ones(curves), _normal_unit())
+        return _calibrate(self.seen, *self._as_it_was(), noise, curves)
 
 
-def end_level(curve: Curve) -> float:
-    """Level at the last size by the three forecasts, equally weighted."""
-    law = averaged_law(curve, curve.x[-1:])[0]
-    return float((curve.line(SHORT)[0] + curve.line(LONG)[0] + law) / 3)
+def _rounded(count: Array | float) -> Array:
+    """Log counts of sizes to a tenth: questions from 10 and from 11 sizes are one."""
+    return np.asarray(np.round(count, 1))
+
+
+def _thinned(values: npt.NDArray[Any], most: int) -> npt.NDArray[Any]:
+    """At most so many of the values, evenly spaced, the last always among them."""
+    if len(values) <= most:
+        return values
+    kept: npt.NDArray[Any] = values[np.unique(np.linspace(0, len(values) - 1, most).astype(int))]
+    return kept
 
 
 def _normal_unit() -> Array:
@@ -163,41 +201,29 @@ def _normal_unit() -> Array:
     return np.asarray(norm.ppf((np.arange(200) + 0.5) / 200))
 
 
-def _ridge(samples: list[Sample]) -> Array:
-    """Coefficients by robust ridge regression; every origin of every curve counts once."""
-    F = np.concatenate([s.features for s in samples])
-    left = np.concatenate([s.target - s.base for s in samples]) - F @ CENTRE
-    weight = np.concatenate([np.full(len(s.target), 1 / len(s.target)) for s in samples])
-    step = np.zeros(len(CENTRE))
-    for _ in range(8):
-        miss = left - F @ step
-        scale = max(1.4826 * float(np.median(np.abs(miss))), 1e-6)
-        pull = weight * np.minimum(1.0, 1.345 * scale / np.maximum(np.abs(miss), 1e-12)) / scale**2
-        step = np.linalg.solve((F * pull[:, None]).T @ F + np.diag(SPREAD**-2), (F * pull[:, None]).T @ left)
-    return CENTRE + step
-
-
-def _calibrate(samples: list[Sample], errors: list[Array], coef: Array, noise: float, curves: int) -> Learnt:
-    """Width of intervals from rolling errors: one drift for all, a factor per curve, and the errors' own shape."""
-    stretch = [_stretch(s.horizon, s.span) for s in samples]
-    weight = [np.full(len(s.horizon), 1 / len(s.horizon)) for s in samples]
-    e2, g, w = (np.concatenate(parts) for parts in ([e**2 for e in errors], stretch, weight))
-    drift = _drift(e2, g, w, noise)
-    z2 = e2 / (noise**2 + drift**2 * g)
-    who = np.concatenate([np.full(len(s.horizon), s.curve) for s in samples])
-    total, count = np.bincount(who, w * z2, curves), np.bincount(who, w, curves)
+def _calibrate(seen: Rolling, error: Array, spread: Array, noise: float, curves: int) -> Width:
+    """Width of intervals from rolling errors: drift and doubt for all, a factor per curve, the errors' own shape."""
+    stretch, w = _stretch(seen.horizon, seen.span), seen.share
+    drift, doubt = _drift(error**2, stretch, spread**2, w, noise)
+    variance = noise**2 + drift**2 * stretch + doubt**2 * spread**2
+    total = np.bincount(seen.curve, w * error**2 / variance, curves)
+    count = np.bincount(seen.curve, w, curves)
     # A curve's own width is trusted as far as its number of origins goes, against five from the whole table.
     per_curve = np.sqrt((5.0 + total) / (5.0 + count))
-    unit = np.concatenate(errors) / (np.sqrt(noise**2 + drift**2 * g) * per_curve[who])
-    return Learnt(coef, noise, drift, per_curve, _symmetric(unit, w))
+    unit = error / (np.sqrt(variance) * per_curve[seen.curve])
+    return Width(noise, drift, doubt, per_curve, _symmetric(unit, w))
 
 
-def _drift(e2: Array, g: Array, w: Array, noise: float) -> float:
-    """Maximum-likelihood drift for errors with variance ``noise^2 + drift^2 g``, over a grid."""
-    grid = np.exp(np.linspace(np.log(1e-4), np.log(0.3), 120))
-    variance = noise**2 + grid[:, None] ** 2 * g
-    score = np.sum(w * (np.log(variance) + np.minimum(e2 / variance, 25.0)), axis=1)
-    return float(grid[np.argmin(score)])
+def _drift(e2: Array, g: Array, s2: Array, w: Array, noise: float) -> tuple[float, float]:
+    """Maximum-likelihood drift and doubt for errors with variance ``noise^2 + drift^2 g + doubt^2 s2``, over a grid."""
+    drifts = np.exp(np.linspace(np.log(1e-4), np.log(0.3), 50))
+    best = (np.inf, 0.0, 0.0)
+    for doubt in (0.0, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0):
+        variance = noise**2 + drifts[:, None] ** 2 * g + doubt**2 * s2
+        score = np.sum(w * (np.log(variance) + np.minimum(e2 / variance, 25.0)), axis=1)
+        place = int(np.argmin(score))
+        best = min(best, (float(score[place]), float(drifts[place]), doubt))
+    return best[1:]
 
 
 def _symmetric(unit: Array, weight: Array, count: int = 200) -> Array:

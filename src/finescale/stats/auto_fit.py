@@ -9,21 +9,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from finescale.stats.auto import REFUSES_BEYOND, Learnt, Path, Pool, end_level
+from finescale.stats.auto import REFUSES_BEYOND, Path, Pool, Width
 from finescale.stats.family import Blend, Joint, Key, anchored, blend, fit_joint, key_columns, nearest
 from finescale.stats.fits import GroupFit, Kind, Status
 from finescale.stats.groups import Group
 from finescale.stats.laws import PAPER, RECTIFIED, Array
-from finescale.stats.local import Curve
+from finescale.stats.local import FORECASTERS, Curve
 
 _NAMES = (
+    *FORECASTERS.items(),
     ("level_pull", "how much faster higher curves fall"),
     ("slope_pull", "how far slopes regress to the common one"),
-    ("averaged_law", "weight of the averaged rectified law"),
-    ("long_line", "weight of the line through the last 5 sizes"),
     ("noise", "standard deviation of log loss of a run"),
     ("drift", "error of a slope, per e-fold of examples"),
+    ("doubt", "error per unit of disagreement between the forecasters"),
 )
+# Weights are shown as they are for this horizon: two doublings ahead.
+_SHOWN = float(np.log(np.log(4.0)))
 
 
 @dataclass
@@ -86,9 +88,7 @@ class AutoFit(GroupFit):
         centre, scale = path.at(x)
         if self.joint is None:
             return path, centre, scale, 0.1 * rng.standard_t(3, len(self.unit))
-        wanted = np.column_stack([np.tile(np.log(key), (len(x), 1)), x])
-        beside = np.column_stack([np.tile(np.log(near), (len(x), 1)), x])
-        mixed = self.joint.log_loss(wanted) + 0.5 * (centre - self.joint.log_loss(beside))
+        mixed = self.joint.new_base(key, near, x, centre)
         return path, mixed, scale, self.joint.deviation * rng.standard_t(self.joint.freedom, len(self.unit))
 
 
@@ -134,41 +134,53 @@ def _fit_group(group: Group, mine: list[tuple[int, Key]], pool: Pool | None, dra
     if not mine or pool is None:
         status = Status("TooFew", "no curve with 3 sizes of examples. Add sizes.")
         return AutoFit(group, "auto", [], status, nothing, nothing, nothing, {"runs": len(group.frame)})
-    learnt = pool.learnt
-    unit = np.quantile(learnt.unit, (np.arange(draws) + 0.5) / draws)
+    width = pool.width
+    unit = np.quantile(width.unit, (np.arange(draws) + 0.5) / draws)
     paths = {key: pool.path(index) for index, key in mine}
     joint = fit_joint(group)
     mix = Blend()
     if joint is not None:
         mix = blend(group, {key: pool.curves[index] for index, key in mine})
-        paths = {key: _blended(paths[key], pool.curves[index], key, joint, mix) for index, key in mine}
+        paths = {
+            key: _blended(paths[key], pool.curves[index], pool.end_level(index), key, joint, mix) for index, key in mine
+        }
     how = {
         "runs": len(group.frame),
         "scheme": "auto",
         "pooled_curves": len(pool.curves),
         "rolling_forecasts": pool.rolling,
-        "noise_run": learnt.noise,
+        "noise_run": width.noise,
         "family_weight": mix.weight,
     }
-    values = (*map(float, learnt.coef), learnt.noise, learnt.drift)
-    status = _status(learnt, pool)
+    values = (*_shown(pool, [index for index, _ in mine]), width.noise, width.drift, width.doubt)
+    status = _status(width, pool)
     return AutoFit(group, "auto", [], status, nothing, nothing, nothing, how, paths, unit, values, joint)
 
 
-def _blended(path: Path, curve: Curve, key: Key, joint: Joint, mix: Blend) -> Path:
+def _shown(pool: Pool, indices: list[int]) -> list[float]:
+    """Weights and corrections two doublings ahead, the mean over a group's curves."""
+    each = []
+    for index in indices:
+        weights = pool.weights(pool.curves[index])
+        both = np.concatenate([weights.q, weights.pull], axis=1)
+        each.append([np.interp(_SHOWN, weights.knots, column) for column in both.T])
+    return [float(value) for value in np.mean(each, axis=0)]
+
+
+def _blended(path: Path, curve: Curve, level: float, key: Key, joint: Joint, mix: Blend) -> Path:
     """A path whose continuation is partly the family's law."""
     beyond = path.x > curve.x[-1]
     centre, scale = path.centre.copy(), path.scale.copy()
-    law = anchored(joint, key, path.x[beyond], float(curve.x[-1]), end_level(curve))
+    law = anchored(joint, key, path.x[beyond], float(curve.x[-1]), level)
     centre[beyond] = (1 - mix.weight) * centre[beyond] + mix.weight * law
     scale[beyond] = np.maximum(mix.shrink * scale[beyond], path.run)
     return Path(path.x, centre, scale, path.run)
 
 
-def _status(learnt: Learnt, pool: Pool) -> Status:
+def _status(width: Width, pool: Pool) -> Status:
     if not pool.rolling:
         return Status("Unidentified", "curves are too short to hold a size out: intervals are a guess. Add sizes.")
-    doubling = float(np.sqrt(learnt.noise**2 + learnt.drift**2 * 0.5))
+    doubling = float(np.sqrt(width.noise**2 + width.drift**2 * 0.5))
     return Status(
         "Converged",
         f"checked on {pool.rolling} forecasts of larger sizes inside the data; typical error one doubling ahead "

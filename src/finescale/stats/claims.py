@@ -18,10 +18,10 @@ import pandas as pd
 from finescale.errors import Fault, InputError
 from finescale.stats.ability import against_full, cluster_means, read_probes
 from finescale.stats.correlate import DRAWS as CORRELATION_DRAWS
-from finescale.stats.correlate import FEWEST_CURVES, FEWEST_SETTINGS, metrics_of, resampled
+from finescale.stats.correlate import measured, metrics_of, resampled
 from finescale.stats.laws import Array
 from finescale.stats.protocol import DRAWS, Fitted, Protocol, protocol
-from finescale.stats.slices import CURVE, Settings, cut, each_slice, slice_table
+from finescale.stats.slices import Settings, cut, each_slice, slice_table
 from finescale.stats.verdicts import Claim, Piece, Region, Rule, judge, of_draws, of_means
 
 MARGIN = 0.01
@@ -282,17 +282,12 @@ def _kept(kinds: tuple[str, ...]) -> Callable[[Evidence], Iterator[Piece]]:
 def _predicts(evidence: Evidence) -> Iterator[Piece]:
     for cell, factor in each_slice(evidence.cells):
         for metric in metrics_of(cell.runs):
-            runs = cell.runs_of(factor)
-            runs = runs[np.isfinite(pd.to_numeric(runs[metric], errors="coerce"))]
-            curves = runs.groupby([*CURVE, "seed"], dropna=False).ngroup().to_numpy()
-            means = runs.groupby("setting")[["loss", metric]].mean()
-            few = len(np.unique(curves)) < FEWEST_CURVES or len(means) < FEWEST_SETTINGS
-            if few or means[metric].nunique() < 2 or means["loss"].nunique() < 2:
-                continue
-            draws = resampled(runs, metric, "pearson", curves, CORRELATION_DRAWS, evidence.seed)
-            value = np.corrcoef(means["loss"], means[metric])[0, 1]
-            where = {"task": cell.task, "method": cell.method, "factor": factor, "metric": metric}
-            yield of_draws(where, -np.append(value, draws), runs["run"].astype(str))
+            one = measured(cell, factor, metric)
+            if not one.note:
+                draws = resampled(one, metric, "pearson", CORRELATION_DRAWS, evidence.seed)
+                value = np.corrcoef(one.means["loss"], one.means[metric])[0, 1]
+                where = {"task": cell.task, "method": cell.method, "factor": factor, "metric": metric}
+                yield of_draws(where, -np.append(value, draws), one.runs["run"].astype(str))
 
 
 # ----------------------------------------------------------------------------------------------------- the claims

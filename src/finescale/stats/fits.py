@@ -80,11 +80,16 @@ class GroupFit:
 
     def citations(self) -> list[str]:
         """Sources of what the forecasts rest on."""
-        return [member.law.source for member in self.members]
+        said = self.diagnostics.get("priors", {})
+        return [*(member.law.source for member in self.members), *(f"{name}: {text}" for name, text in said.items())]
 
     def rows(self, level: float) -> list[list[Any]]:
         """Rows of ``Fits.table`` after the ``by`` columns."""
-        return [row for member in self.members for row in member_rows(member, self.status.name, level)]
+        rows = [row for member in self.members for row in member_rows(member, self.status.name, level)]
+        for row in rows:
+            said = self.diagnostics.get("priors", {}).get(row[2])
+            row[7] = f"{row[7]}; {said}" if said else row[7]
+        return rows
 
     def reach(self, frame: pd.DataFrame) -> Array:
         """How many times beyond the support each row (N,) lies, in its worst factor; 1 is inside."""

@@ -1,4 +1,4 @@
-"""What one curve says about its own continuation: lines through its last sizes, and a law averaged over its shapes.
+"""What one curve says about its own continuation: its last value, lines through its last sizes, laws over their shapes.
 
 Everything here is in natural logarithms of examples (x) and of loss. "Doubling" is log 2 in x.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from finescale.stats.laws import RECTIFIED_LAW, Array
+from finescale.stats.laws import Array
 
 DOUBLING = float(np.log(2.0))
 # Windows of the two lines: at least so many sizes, and at least so many doublings.
@@ -18,6 +18,8 @@ SHORT, LONG = (3, 2.0), (5, 4.0)
 HALF_LIFE = 1.5
 # Noise of log loss that the averaged law allows for; seeds and optimisation move a loss by about 1 %.
 NOISE = 0.01
+# What a clean curve's noise of log loss is before it has been seen.
+_CLEAN = 0.005
 _MOST_SIZES = 40
 
 
@@ -66,7 +68,7 @@ class Curve:
         return float(np.sqrt(np.mean(miss**2 / (1 + left**2 + (1 - left) ** 2))))
 
 
-# ------------------------------------------------------------------------------------------------ the averaged law
+# ------------------------------------------------------------------------------------------------------------ the laws
 
 
 def _shapes(start: float) -> tuple[Array, Array]:
@@ -78,15 +80,19 @@ def _shapes(start: float) -> tuple[Array, Array]:
     knee = start + np.linspace(-3.0, 7.0, 12)
     floor = np.linspace(0.0, 0.95, 14)
     grid = np.stack(np.meshgrid(beta, knee, floor, indexing="ij"), axis=-1).reshape(-1, 3)
-    z = (np.log(grid[:, 0]) - np.log(0.3)) / 0.8, (grid[:, 1] - start - 2.7) / 4.0, (grid[:, 2] - 0.4) / 0.5
-    return grid, -0.5 * (z[0] ** 2 + z[1] ** 2 + z[2] ** 2)
+    return grid, _log_prior(np.log(grid[:, 0]), grid[:, 1] - start) - 0.5 * ((grid[:, 2] - 0.4) / 0.5) ** 2
+
+
+def _log_prior(log_beta: Array, knee: Array) -> Array:
+    """Log prior (G,) of the shapes; ``knee`` is log D0 over the first size."""
+    return np.asarray(-0.5 * (((log_beta - np.log(0.3)) / 0.8) ** 2 + ((knee - 2.7) / 4.0) ** 2))
 
 
 def averaged_law(curve: Curve, targets: Array, half_life: float = HALF_LIFE) -> Array:
     """Posterior mean of log loss (T,) at ``targets`` (log examples) under the rectified law with weak priors.
 
     The law is ``B/(D_l + D^beta) + E`` written as ``b/(1 + (D/D0)^beta) + E`` so that its onset D0 has a prior; b is
-    solved for, the three shapes are averaged over a grid.
+    solved for, the three shapes are averaged over a grid. It allows a fixed noise of 1 %, so that it bends cautiously.
     """
     grid, log_prior = _shapes(float(curve.x[0]))
     y = np.exp(curve.log_y)
@@ -101,4 +107,66 @@ def averaged_law(curve: Curve, targets: Array, half_life: float = HALF_LIFE) -> 
     return np.asarray((q / q.sum()) @ np.log(future))
 
 
-CITES = (RECTIFIED_LAW.source, "a log–log line through the last sizes")
+def settled_law(curve: Curve, targets: Array, half_life: float = np.inf) -> Array:
+    """As ``averaged_law``, but the noise is learnt from the curve: a clean curve settles the shapes, a noisy one not.
+
+    b and E are solved for; beta and D0 are averaged over a grid that closes in on where they are probable. The noise
+    has an inverse chi-square prior of two degrees of freedom about half a per cent, and is integrated out.
+    """
+    x, u = curve.x, np.exp(curve.log_y - curve.log_y[-1])
+    w = np.exp2(-(x[-1] - x) / DOUBLING / half_life) / u**2
+    freedom = 2.0 + float(np.sum(w * u**2))
+    low, high = np.array([np.log(0.03), x[0] - 4.0]), np.array([np.log(1.6), x[-1] + 1.0])
+    first, last = low, high
+    for cells in (16, 13, 13, 13):
+        axes = np.linspace(first, last, cells)
+        grid = np.stack(np.meshgrid(axes[:, 0], axes[:, 1], indexing="ij"), axis=-1).reshape(-1, 2)
+        above, E, b, misfit = _heights(grid, x, u, w)
+        q = _log_prior(grid[:, 0], grid[:, 1] - x[0]) - 0.5 * freedom * np.log(2.0 * _CLEAN**2 + misfit)
+        q = np.exp(q - q.max())
+        q /= q.sum()
+        middle = q @ grid
+        half = np.maximum(3.0 * np.sqrt(q @ (grid - middle) ** 2), axes[1] - axes[0])
+        first, last = np.maximum(low, middle - half), np.minimum(high, middle + half)
+    future = E[:, None] + b[:, None] * _above_floor(grid, targets) / above
+    return np.asarray(q @ np.log(np.maximum(future, 1e-9)) + curve.log_y[-1])
+
+
+def _above_floor(grid: Array, x: Array) -> Array:
+    return np.asarray(1 / (1 + np.exp(np.exp(grid[:, :1]) * (x - grid[:, 1:]))))
+
+
+def _heights(grid: Array, x: Array, u: Array, w: Array) -> tuple[Array, Array, Array, Array]:
+    """The law's value at the last size (G, 1), E and b (G,) by weighted least squares, and the misfit (G,)."""
+    phi = _above_floor(grid, x)
+    above = phi[:, -1:]
+    phi = phi / above
+    pull = (_CLEAN / 0.5) ** 2
+    pp, p1, pu = ((w * phi * other).sum(axis=1) for other in (phi, np.ones_like(u), u))
+    one, mean = w.sum() + pull, (w * u).sum() + 0.4 * pull
+    spread = pp * one - p1**2
+    E = np.where(spread > 1e-12 * pp * one, (pp * mean - p1 * pu) / np.maximum(spread, 1e-300), 0.4)
+    E = np.clip(E, 0.0, 0.98)
+    b = np.maximum((pu - E * p1) / pp, 0.0)
+    misfit = (w * (u - E[:, None] - b[:, None] * phi) ** 2).sum(axis=1) + pull * (E - 0.4) ** 2
+    return above, E, b, misfit
+
+
+# ------------------------------------------------------------------------------------------------------ the forecasters
+
+FORECASTERS = {
+    "last_value": "weight of the last value",
+    "short_line": "weight of the line through the last 3 sizes",
+    "long_line": "weight of the line through the last 5 sizes",
+    "averaged_law": "weight of the rectified law, cautious, last sizes first",
+    "recent_law": "weight of the rectified law with learnt noise, last sizes first",
+    "whole_law": "weight of the rectified law with learnt noise, all sizes alike",
+}
+
+
+def forecasts(curve: Curve, targets: Array) -> Array:
+    """Log loss (T, K) at log examples beyond the last size, by each of the forecasters."""
+    ahead = targets - curve.x[-1]
+    lines = [level + slope * ahead for level, slope in (curve.line(SHORT), curve.line(LONG))]
+    laws = [averaged_law(curve, targets), settled_law(curve, targets, HALF_LIFE), settled_law(curve, targets)]
+    return np.stack([np.full(len(targets), curve.log_y[-1]), *lines, *laws], axis=1)

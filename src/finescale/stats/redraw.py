@@ -19,8 +19,6 @@ from finescale.stats.slices import Rows, Settings
 
 # Degrees of freedom of the seeds from which they are resampled rather than redrawn.
 FEWEST_FREEDOM = 8
-# Degrees of freedom lent to the spread between curves by the spread within them.
-_LENT = 1.0
 
 
 @dataclass(frozen=True)
@@ -48,8 +46,8 @@ def spread_of(residual: Array, curve: Rows, shapes: int, places: int) -> Spread:
     inner = residual - mean[np.searchsorted(codes, curve)]
     inner_freedom = max(len(residual) - len(codes) - shapes, 1)
     within = float(np.sum(inner**2) / inner_freedom)
-    freedom = max(len(codes) - places, 0) + _LENT
-    between = float((np.sum(size * mean**2) + _LENT * within) / freedom)
+    freedom = max(len(codes) - places, 1)
+    between = float(np.sum(size * mean**2) / freedom)
     return Spread(within, inner_freedom, between, freedom, float(size.mean()))
 
 

@@ -251,7 +251,10 @@ def _copies(frame: pd.DataFrame) -> Iterator[Finding]:
     """The same value to many digits at the same size in two different curves."""
     digits = frame[(frame["loss"] * 1e7 % 1e3 > 1) & (frame["loss"] * 1e7 % 1e3 < 999)]
     decimals = (digits["loss"] * 1e10 % 1e8).round()
-    for _, part in digits.groupby([digits["examples"], decimals]):
+    place = pd.DataFrame({"examples": digits["examples"], "decimals": decimals})
+    twice = place[place.duplicated(keep=False)]
+    for rows in twice.groupby(["examples", "decimals"]).groups.values():
+        part = digits.loc[rows]
         keys = curve_columns(part)
         names = part[keys].drop_duplicates() if keys else part.iloc[:1]
         if len(names) > 1:

@@ -28,8 +28,6 @@ Codes = npt.NDArray[np.int_]
 _TINY = 1e-300
 # Problems times runs worked on together: what is computed for them stays in the processor's cache.
 _CACHED = 12_000
-# A step is the last one if it promises less than this share of the objective.
-_ENOUGH = 1e-9
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class Objective:
 
 @dataclass(frozen=True)
 class Prior:
-    """A Gaussian prior on the shapes: its mean (P,) and its weight (P,), in units of the objective."""
+    """A Gaussian prior on the shapes: its mean (P,), or one per problem (B, P), and its weight (P,)."""
 
     mean: Array
     weight: Array
@@ -68,6 +66,12 @@ class Problem:
     offset: float = 0.0
     slopes: Slopes | None = None
     centre: Array | None = None
+
+    def of(self, rows: Codes | slice) -> Problem:
+        """The same for some of the problems; only a prior's mean may differ between them."""
+        if self.prior is None or self.prior.mean.ndim == 1:
+            return self
+        return replace(self, prior=Prior(self.prior.mean[rows], self.prior.weight))
 
     def predict(self, phi: Array, coef: Array) -> Array:
         """Loss (B, N) from columns (B, N, M) and coefficients (B, M); never below 1e-300."""
@@ -197,7 +201,7 @@ def scan(problem: Problem, grid: Array, y: Array, weights: Array, keep: int = 1)
         H = ((inverse / y[part]) @ pair).reshape(-1, G, M, M)
         g = ((inverse * (1 - problem.offset / y[part])) @ phi.transpose(1, 0, 2).reshape(N, -1)).reshape(-1, G, M)
         c = nonnegative(H, g)
-        value = -np.sum(g * c, axis=-1) + _penalty(problem.prior, grid)
+        value = -np.sum(g * c, axis=-1) + _penalty(problem.of(part).prior, grid[None])
         order = np.argsort(value, axis=1, kind="stable")[:, :keep]
         theta[part], coef[part] = grid[order], np.take_along_axis(c, order[..., None], axis=1)
     return theta, coef
@@ -205,8 +209,9 @@ def scan(problem: Problem, grid: Array, y: Array, weights: Array, keep: int = 1)
 
 def _penalty(prior: Prior | None, theta: Array) -> Array:
     if prior is None:
-        return np.zeros(len(theta))
-    return np.asarray(np.sum(prior.weight * (theta - prior.mean) ** 2, axis=-1))
+        return np.zeros(theta.shape[:-1])
+    mean = prior.mean[:, None] if theta.ndim > prior.mean.ndim > 1 else prior.mean
+    return np.asarray(np.sum(prior.weight * (theta - mean) ** 2, axis=-1))
 
 
 # --------------------------------------------------------------------------------------------------------------- refine
@@ -231,7 +236,14 @@ class _Local:
 
 
 def refine(
-    problem: Problem, y: Array, weights: Array, theta: Array, coef: Array, delta: float, iterations: int = 60
+    problem: Problem,
+    y: Array,
+    weights: Array,
+    theta: Array,
+    coef: Array,
+    delta: float | Array,
+    iterations: int = 60,
+    enough: float = 1e-9,
 ) -> Solution:
     """Damped Newton steps on the Huber loss from given starts, all problems at once.
 
@@ -240,17 +252,27 @@ def refine(
         weights: multiplicities (B, N).
         theta: starting shapes (B, P).
         coef: starting coefficients (B, M).
-        delta: where Huber's loss turns linear.
+        delta: where Huber's loss turns linear; one for all, or one per problem (B,).
+        iterations: most steps; Newton's need about ten, the rest are for valleys without a bottom.
+        enough: a step is the last one if it promises less than this share of the objective.
     """
     if problem.centre is None:
         problem = replace(problem, centre=np.tile(problem.z.mean(axis=0), (coef.shape[1], 1)))
     target = np.log(y) if problem.objective.on == "log" else y
+    delta = np.broadcast_to(np.asarray(delta, dtype=float), len(y))
     with np.errstate(over="ignore", invalid="ignore"):
-        return _descend(problem, target, weights, theta, coef, delta, iterations)
+        return _descend(problem, target, weights, theta, coef, delta, iterations, enough)
 
 
 def _descend(
-    problem: Problem, target: Array, weights: Array, theta: Array, coef: Array, delta: float, iterations: int
+    problem: Problem,
+    target: Array,
+    weights: Array,
+    theta: Array,
+    coef: Array,
+    delta: Array,
+    iterations: int,
+    enough: float,
 ) -> Solution:
     """The steps; a trial that leaves the numbers there are has an infinite value and is not taken."""
     theta, coef = np.clip(theta, problem.lower, problem.upper), coef.copy()
@@ -260,7 +282,7 @@ def _descend(
     live = np.arange(B)
     for _ in range(iterations):
         new_theta, new_coef, promised, gradient[live] = _step(problem, here, live, theta, coef, damping, tails)
-        there = _local(problem, target[live], weights[live], new_theta, new_coef, delta)
+        there = _local(problem.of(live), target[live], weights[live], new_theta, new_coef, delta[live])
         gain = here.value[live] - there.value
         better = gain > 0
         won = live[better]
@@ -271,21 +293,21 @@ def _descend(
         stuck = ~better & (tails[live] >= 1)
         damping[live] = np.where(better, np.maximum(damping[live] / 5, 1e-12), damping[live])
         damping[live] = np.where(stuck, np.maximum(damping[live], 1e-3) * 7, damping[live])
-        done = (promised <= _ENOUGH * here.value[live]) | (damping[live] > 1e7) | (here.value[live] < 1e-24)
+        done = (promised <= enough * here.value[live]) | (damping[live] > 1e7) | (here.value[live] < 1e-24)
         live = live[~done]
         if not len(live):
             break
     return Solution(theta, coef, here.value, gradient)
 
 
-def _local(problem: Problem, target: Array, weights: Array, theta: Array, coef: Array, delta: float) -> _Local:
+def _local(problem: Problem, target: Array, weights: Array, theta: Array, coef: Array, delta: Array) -> _Local:
     """Value, descent and curvature of every problem, a cacheful of problems at a time; prior included."""
     Q = theta.shape[1] + coef.shape[1]
     found = _Local(np.empty(len(theta)), np.empty((len(theta), Q)), *np.empty((2, len(theta), Q, Q)))
     chunk = max(1, _CACHED // target.shape[1])
     for start in range(0, len(theta), chunk):
         at = slice(start, start + chunk)
-        parts = _sums(problem, target[at], weights[at], theta[at], coef[at], delta)
+        parts = _sums(problem, target[at], weights[at], theta[at], coef[at], delta[at, None])
         found.value[at], found.descent[at], found.core[at], found.tail[at] = parts
     prior = problem.prior
     if prior is not None:
@@ -298,7 +320,7 @@ def _local(problem: Problem, target: Array, weights: Array, theta: Array, coef: 
 
 
 def _sums(
-    problem: Problem, target: Array, weights: Array, theta: Array, coef: Array, delta: float
+    problem: Problem, target: Array, weights: Array, theta: Array, coef: Array, delta: Array
 ) -> tuple[Array, Array, Array, Array]:
     phi = problem.columns(problem.z, theta)
     predicted = problem.predict(phi, coef)

@@ -80,15 +80,16 @@ def noise_of(residual: Array, base: npt.NDArray[np.int_], slopes: Array) -> Nois
     mean = np.bincount(at, residual, minlength=K) / size
     taken = np.zeros((K, fitted.shape[1]))
     np.add.at(taken, at, fitted)
-    kept = np.diag(size.astype(float)) - taken @ taken.T
-    between = float(np.trace(kept / size[:, None]))
+    own = np.sum(taken**2, axis=1)
+    between = float(K - np.sum(own / size))
     within = N - fitted.shape[1] - between
     if within < 0.5:
         # Every base has its own runs' worth of parameters: only the whole can be judged.
         within, between = max(float(N - fitted.shape[1]), 0.0), 0.0
         return _split(Level(float(np.sum(residual**2)), within, 0.0), Level(0.0, 0.0, 1.0))
-    seen_between = float(np.sum(kept**2 / size[:, None]))
-    seen_within = max(float(np.trace(kept)) - seen_between, 0.0)
+    crossed = np.sum((taken @ (taken.T @ taken)) * taken, axis=1)
+    seen_between = float(np.sum(size - 2 * own + crossed / size))
+    seen_within = max(float(N - np.sum(own)) - seen_between, 0.0)
     inner = Level(float(np.sum((residual - mean[at]) ** 2)), within, seen_within / within)
     outer = Level(float(np.sum(size * mean**2)), between, seen_between / between if between > 1e-9 else 1.0)
     return _split(inner, outer)

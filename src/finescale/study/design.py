@@ -206,8 +206,8 @@ def _notes(spec: StudySpec) -> Iterator[str]:
 
 
 def _bytes(size: float) -> str:
-    """Bytes in a unit that leaves at most four digits."""
+    """Bytes in three digits and a unit."""
     for unit, letters in ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
-        if size >= unit:
+        if size >= 0.97 * unit:
             return f"{size / unit:.3g} {letters}"
     return f"{size:.0f} B"

@@ -40,8 +40,12 @@ def _table(raw: dict[str, Any], key: str) -> dict[str, Any]:
 def _named(where: str, names: Any, noun: str, valid: Iterable[str], faults: Faults) -> None:
     """Fault each of the names that is not valid."""
     for index, name in enumerate(names if isinstance(names, list | tuple) else ()):
-        if isinstance(name, str) and name not in valid:
-            faults.add(f"{where}[{index}]", f"{noun} {name!r} is unknown", near(name, valid))
+        _valid(f"{where}[{index}]", name, noun, valid, faults)
+
+
+def _valid(where: str, name: Any, noun: str, valid: Iterable[str], faults: Faults) -> None:
+    if isinstance(name, str) and name not in valid:
+        faults.add(where, f"{noun} {name!r} is unknown", near(name, valid))
 
 
 def relate(sections: dict[str, Any], folder: Path, faults: Faults) -> None:
@@ -254,11 +258,12 @@ def _probe(where: str, name: str, base: Base, sections: dict[str, Any], faults: 
         faults.add(where, f"{fault.where} {fault.what}", fault.fix)
         return
     if spec.kind == "task":
-        _named(where, [spec.task], "task", tasks, faults)
+        _valid(where, spec.task, "task", tasks, faults)
     elif spec.kind == "text":
-        _named(where, [spec.tgt], "base language", base.languages, faults)
+        _valid(where, spec.tgt, "base language", base.languages, faults)
     elif spec.task is None:
-        _named(where, [spec.src, spec.tgt], "tier language", languages(sections["data"].tier), faults)
+        for language in (spec.src, spec.tgt):
+            _valid(where, language, "tier language", languages(sections["data"].tier), faults)
 
 
 def _context_holds(base: Base, finetune: Finetune, sections: dict[str, Any], faults: Faults) -> None:

@@ -147,7 +147,9 @@ class EvaluateChoice(Section):
     metrics: Annotated[tuple[Annotated[str, known("metric")], ...], Distinct] = ()
     decoded: Annotated[int, Field(ge=0, strict=True, description="test examples decoded")] = 0
     beams: Count = 1
-    probes: ByTask[Names] = Field(default={}, description="for all tasks, or a table by task")
+    probes: ByTask[Annotated[tuple[str, ...], Distinct]] = Field(
+        default={}, description="for all tasks, or a table by task, where an empty list means none"
+    )
     probe_examples: Count = 200
 
 

@@ -25,19 +25,21 @@ def work(folder: str, step_id: str) -> None:
 def execute(root: Path, part: Path, tell: Teller) -> dict[str, Any]:
     """Do the work of the step whose working folder is ``part`` and return its record."""
     asked = store.read_json(part / "spec.json")
-    spec, needs = asked["spec"], asked["needs"]
+    spec, needs, parts = asked["spec"], asked["needs"], asked["parts"]
     place = {role: root / store.FOLDERS[_KIND_OF_ROLE[role]] / needed for role, needed in needs.items()}
     match asked["kind"]:
         case "data":
             files = paths_by_task(lock.open_study(root).spec.tasks, root)
             return steps.prepare(DataSpec.model_validate(spec), part, files, tell)
         case "base":
-            return steps.pretrain(BaseSpec.model_validate(spec), part, place["data"], place.get("previous"), tell)
+            return steps.pretrain(
+                BaseSpec.model_validate(spec), part, place["data"], place.get("previous"), tell, parts
+            )
         case "rate":
-            return steps.search_rate(RateSearch.model_validate(spec), part, place["data"], place["base"], tell)
+            return steps.search_rate(RateSearch.model_validate(spec), part, place["data"], place["base"], tell, parts)
         case _:
             run = RunSpec.model_validate(spec)
-            return steps.finetune(run, part, place["data"], place["base"], place.get("rate"), tell)
+            return steps.finetune(run, part, place["data"], place["base"], place.get("rate"), tell, parts)
 
 
 _KIND_OF_ROLE: dict[str, Kind] = {"data": "data", "base": "base", "previous": "base", "rate": "rate"}

@@ -25,7 +25,8 @@ ARCHITECTURE = "amd64"
 """Which Packages index to ask for, so that every machine gets the same one."""
 OTHER_SUITE = re.compile(r"-(?:security|updates|backports|proposed)\b|/")
 KEPT_OPTIONS = ("signed-by", "trusted")
-TIME_LIMIT = 600.0
+TIME_LIMIT = 3600.0
+"""Seconds after which apt-get is given up; stalled connections it gives up itself, much sooner."""
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,8 @@ def fetch(tier: str = "starter", source: str = "auto", cache: Path | None = None
     faults = []
     for recipe in recipes:
         if (root := folder / _name(recipe)).is_dir():
+            if messages:
+                say(f"The corpus from {recipe.source} that was made before is used.")
             return load(root)
         partial = _newest_partial(recipe, folder)
         if partial and time.time() - (partial.root / MANIFEST).stat().st_mtime < TRIED_AGAIN_AFTER:

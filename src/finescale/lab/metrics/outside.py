@@ -24,7 +24,6 @@ from finescale.lab.metrics.interval import Floats
 from finescale.lab.metrics.text import Answers, TextMetric, mean, with_count
 
 WORKER = Path(__file__).with_name("outside_worker.py")
-CHECKPOINT = "checkpoint.json"
 PATIENCE = 1800, 30
 """Seconds a worker may take to start, and more for each example."""
 
@@ -51,10 +50,8 @@ class Outside:
     @property
     def home(self) -> Path:
         """The environment's folder; another list of pins or another Python is another environment."""
-        from finescale.lab.corpora.cache import cache_folder
-
         made_of = f"{sys.version_info[:2]}\n{self.pins.read_text()}".encode()
-        return cache_folder() / "metrics" / f"{self.name}-{hashlib.sha256(made_of).hexdigest()[:12]}"
+        return _folder() / f"{self.name}-{hashlib.sha256(made_of).hexdigest()[:12]}"
 
     @property
     def python(self) -> Path:
@@ -75,7 +72,7 @@ class Outside:
 
     def chosen(self) -> dict[str, str] | None:
         """The checkpoint in use: ``name``, ``path`` and ``digest``."""
-        path = self.home / CHECKPOINT
+        path = _folder() / f"{self.name}.json"
         if not path.exists():
             return None
         found: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
@@ -100,15 +97,16 @@ class Outside:
         name = checkpoint or self.checkpoint
         if Path(name).is_dir():
             path = Path(name).resolve()
+            name = path.name
         else:
             say(f"fetching the weights {name}")
             why = f"the environment is ready, but the weights {name!r} are not here and could not be fetched"
             way = "try again where the Hugging Face hub can be reached, or give a folder: --checkpoint FOLDER"
             path = Path(json.loads(_run(self._command("fetch", name), f"{why}; {way}"))["path"])
-        chosen = {"name": Path(name).name if Path(name).is_dir() else name, "path": str(path), "digest": _digest(path)}
-        aside = self.home / f"{CHECKPOINT}.{os.getpid()}.aside"
+        chosen = {"name": name, "path": str(path), "digest": _digest(path)}
+        aside = _folder() / f"{self.name}.json.{os.getpid()}.aside"
         aside.write_text(json.dumps(chosen), encoding="utf-8")
-        aside.replace(self.home / CHECKPOINT)
+        aside.replace(_folder() / f"{self.name}.json")
 
     def score(self, answers: Answers) -> Floats:
         """Score of every answer, (examples,).
@@ -139,6 +137,13 @@ class Outside:
 
     def _command(self, action: str, place: str) -> list[str]:
         return [str(self.python), str(WORKER), self.name, action, place]
+
+
+def _folder() -> Path:
+    """Where environments and the choices of checkpoints are kept."""
+    from finescale.lab.corpora.cache import cache_folder
+
+    return cache_folder() / "metrics"
 
 
 def _run(command: Sequence[str], failed: str, asked: str = "", seconds: float | None = None) -> str:

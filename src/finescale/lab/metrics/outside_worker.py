@@ -23,12 +23,19 @@ def bleurt_fetch(name: str) -> str:
 
 
 def bleurt_score(folder: str, rows: list[Row]) -> list[float]:
-    """BLEURT of each prediction; texts beyond the model's positions are cut."""
-    import torch
-    from bleurt_pytorch import BleurtForSequenceClassification, BleurtTokenizer
+    """BLEURT of each prediction; texts beyond the model's positions are cut.
 
+    The tokenizer is chosen by the checkpoint's files. ``BleurtTokenizer`` chooses by trying, and what it tries first on
+    a sentencepiece model (BLEURT-20) fails with an error that it does not expect.
+    """
+    import torch
+    from bleurt_pytorch import BleurtForSequenceClassification
+    from bleurt_pytorch.bleurt.tokenization_bleurt_fast import BleurtTokenizerFast
+    from bleurt_pytorch.bleurt.tokenization_bleurt_sp import BleurtSPTokenizer
+
+    kind = BleurtSPTokenizer if os.path.exists(os.path.join(folder, "spm.model")) else BleurtTokenizerFast
     model = BleurtForSequenceClassification.from_pretrained(folder, local_files_only=True).eval()
-    tokenizer = BleurtTokenizer.from_pretrained(folder, local_files_only=True)
+    tokenizer = kind.from_pretrained(folder, local_files_only=True)
     scores: list[float] = []
     for start in range(0, len(rows), BATCH):
         part = rows[start : start + BATCH]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from finescale.lab.corpora.archive import Archive
 from finescale.lab.corpora.clean import CODE, no_accelerator, normal, plain
@@ -40,7 +41,13 @@ def _strings(archive: Archive) -> Iterator[tuple[str, str, str]]:
     for path, content in archive.members(CATALOGUE.format(folders=names)):
         lang = language_of(path.rpartition("/LC_MESSAGES/")[0].rpartition("/")[2], targets)
         for message, translation in messages(content):
-            yield lang, plain(no_accelerator(message)), plain(no_accelerator(translation))
+            yield lang, _message(message), plain(no_accelerator(translation))
+
+
+@lru_cache(maxsize=100_000)
+def _message(message: str) -> str:
+    """A clean message; remembered, for it comes again with every language."""
+    return plain(no_accelerator(message))
 
 
 def messages(content: bytes) -> Iterator[tuple[str, str]]:

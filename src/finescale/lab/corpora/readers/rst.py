@@ -16,9 +16,9 @@ DIRECTIVE = re.compile(r"\s*(?:\.\.(?:\s|$)|\||\+[-=]|>>>|\$ )")
 ITEM = re.compile(r"\s*(?:[-*+]|\d+[.)]|#\.|[a-z]\))\s+")
 FIELD = re.compile(r"\s*:\w[^:`]*:(?!`)")
 INLINE = (
-    (re.compile(r":[\w:+.-]+:`([^`<]*)(?:<[^>]*>)?`"), r"\1"),  # roles
-    (re.compile(r"`([^`<]+)(?:\s*<[^>]*>)?`_{0,2}"), r"\1"),  # links and interpreted text
-    (re.compile(r"``?"), ""),
+    (re.compile(r"``(.+?)``"), r"\1"),  # literals, first: their marks must not pair with others
+    (re.compile(r":[\w:+.-]+:`([^`<]*?)(?:\s*<[^>]*>)?`"), r"\1"),  # roles
+    (re.compile(r"`([^`<]+?)(?:\s*<[^>]*>)?`_{0,2}"), r"\1"),  # links and interpreted text
     (re.compile(r"\*\*?([^*\s][^*]*)\*\*?"), r"\1"),
 )
 

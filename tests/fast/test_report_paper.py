@@ -1,0 +1,172 @@
+"""Tables and figures after the paper: what the runs allow is written, what they do not is said with its reason."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from paper_world import SMALL, simulate
+from study_toy import TOML, WORK, toy_study
+
+import finescale as fs
+from finescale.cli import call
+from finescale.report.latex import cell, escape, latex, number
+from finescale.report.paper import Written
+from finescale.report.paper_figures import draw
+from finescale.report.paper_series import COLUMNS
+from finescale.stats.runs import Runs
+from finescale.study import lock
+from finescale.study.run import run
+
+TASK = ("wmt14-en-de",)
+
+
+def runs() -> pd.DataFrame:
+    """Two methods on the small grid, with a generation metric tied to the loss."""
+    frame = simulate(SMALL, 0, tasks=TASK).frame.query("method != 'lora'")
+    noise = np.random.default_rng(0).standard_normal(len(frame))
+    return frame.assign(bleu=50 - 20 * frame["loss"] + 0.1 * noise, zero_bleu=1.0, pet_params=1e4)
+
+
+def probes(frame: pd.DataFrame) -> pd.DataFrame:
+    rise = frame["method"].map({"full": 0.2, "prompt": 0.05}) * (frame["examples"] / 1e4) ** 0.3
+    parts = [
+        frame.assign(probe=probe, metric="nll", zero_value=3.0, value=3.0 + rise)
+        for probe in ("fr-de", "fr-de@1", "fr-de@5", "text:de")
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same runs and probes as files."""
+    folder = tmp_path_factory.mktemp("runs")
+    frame = runs().query("seed == 0")
+    frame.to_csv(folder / "runs.csv", index=False)
+    probes(frame).to_parquet(folder / "probes.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    frame = runs().drop(columns=["bleu", "zero_bleu"])
+    return fs.tables(Runs(frame, ()), tmp_path_factory.mktemp("paper"), draws=20)
+
+
+@pytest.mark.slow
+def test_everything_the_runs_allow_is_written_in_every_format(tmp_path: Path) -> None:
+    frame = runs()
+    bases = frame[["model_params", "pretrain_tokens"]].drop_duplicates()
+    tokens = bases["pretrain_tokens"] / 1e9
+    bases = bases.assign(pretrain_loss=2 + 20 * bases["model_params"] ** -0.1 * tokens**-0.2)
+    done = fs.tables(Runs(frame, ()), tmp_path, probes(frame), bases, draws=40)
+    assert not done.missing
+    names = {path.stem for path in done.files}
+    assert {f"figure-{number}" for number in range(1, 15)} <= {"-".join(name.split("-")[:2]) for name in names}
+    assert {f"table-{number}" for number in (2, 4, 5, 6, 7)} <= {"-".join(name.split("-")[:2]) for name in names}
+
+
+def test_what_is_written_is_whole_and_listed(written: Written) -> None:
+    for path in written.files:
+        assert path.stat().st_size > 0
+        assert path.with_suffix(".csv").exists() or path.name == "index.json"
+    listed = json.loads((written.folder / "index.json").read_text())
+    assert set(listed["files"]) | {"index.json"} == {path.name for path in written.folder.iterdir()}
+    assert {"figure-1-single", "figure-5-critical-sizes", "table-7-correlations"} & set(listed["missing"]) == {
+        "table-7-correlations"
+    }
+
+
+def test_every_estimate_has_its_interval_around_it(written: Written) -> None:
+    table = pd.read_csv(written.folder / "table-4-parameters.csv")
+    own = table[(table["fitted_on"] == "all settings") & table["parameter"].isin(["alpha", "beta"])]
+    width = own["high"] - own["low"]
+    assert ((own["low"] - width <= own["estimate"]) & (own["estimate"] <= own["high"] + width)).all()
+    assert set(table["fitted_on"]) == {"without held-out levels", "all settings"}
+    held = pd.read_csv(written.folder / "table-6-held-out.csv")
+    gap = held["held_out_multiplicative"] - held["held_out_additive"]
+    assert held["difference"].to_numpy() == pytest.approx(gap.to_numpy())
+    assert (held["low"] <= held["difference"]).all()
+    assert (held["difference"] <= held["high"]).all()
+
+
+def test_table_2_is_the_mean_of_table_6(written: Written) -> None:
+    six = pd.read_csv(written.folder / "table-6-held-out.csv")
+    two = pd.read_csv(written.folder / "table-2-held-out-by-factor.csv").set_index("factor")
+    for factor, part in six.groupby("factor"):
+        assert two["difference"][factor] == pytest.approx(part["difference"].mean())
+    assert two["difference"]["all"] == pytest.approx(six["difference"].mean())
+
+
+def test_figures_plot_what_their_csv_says_and_hollow_what_was_held_out(written: Written) -> None:
+    shown = pd.read_csv(written.folder / "figure-2-model-size.csv", dtype={"series": str})
+    assert list(shown) == COLUMNS
+    marks = shown[shown["kind"] != "curve"]
+    assert len(marks) == 2 * 12
+    assert set(marks[marks["x"] == 3e5]["kind"]) == {"held out"}
+    assert set(marks[marks["series"] == "4B"]["kind"]) == {"held out"}
+    figure = draw(shown, "examples", "loss")
+    assert [axes.get_title() for axes in figure.axes] == ["wmt14-en-de, full", "wmt14-en-de, prompt"]
+    texts = [label.get_text() for axes in figure.axes for label in axes.get_xticklabels()]
+    assert not any("$" in text for text in texts)
+
+
+def test_what_the_runs_do_not_allow_is_said_and_an_old_file_is_removed(tmp_path: Path) -> None:
+    stale = tmp_path / "figure-4-pet-size.png"
+    stale.write_bytes(b"of another study")
+    frame = simulate(SMALL, 0, tasks=TASK).frame.query("method == 'full' and seed == 0 and model_params == 1e9")
+    done = fs.tables(Runs(frame, ()), tmp_path, draws=20)
+    assert not stale.exists()
+    assert "no probes were evaluated" in done.missing["figure-6-zero-shot"]
+    assert "PET size" in done.missing["figure-4-pet-size"]
+    assert "model size has 1 level(s)" in done.missing["figure-2-model-size"]
+    assert "no run has a generation metric" in done.missing["table-7-correlations"]
+    assert "held-out" not in "".join(done.missing)
+    assert "Not written:" in str(done)
+
+
+def test_latex_escapes_and_sets_numbers() -> None:
+    frame = pd.DataFrame({"a_b": ["50 % of_it"], "x": [1.25e-9], "low": [np.nan], "high": [2.0], "n": [3]})
+    text = latex(frame, "A & B", "tab:x")
+    assert r"50 \% of\_it" in text
+    assert r"$1.25\times10^{-9}$" in text
+    assert r"A \& B" in text
+    assert text.count("&") == 3 * 2 + 1
+    assert (number(0.5), cell(None), cell(True), escape("~")) == ("$0.5$", "--", "yes", r"\textasciitilde{}")
+
+
+# ------------------------------------------------------------------------------------------------------ command line
+
+
+def test_claims_on_files_as_words_and_as_json(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["claims", str(files / "runs.csv"), "--probes", str(files / "probes.parquet"), "--draws", "20"]
+    assert call([*words, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    kept = next(claim for claim in said["claims"] if claim["name"] == "pet-forgets-less")
+    assert kept["overall"]["verdict"] == "holds"
+    assert kept["overall"]["runs"]
+
+
+def test_wrong_input_has_exit_code_1(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(["claims", str(tmp_path / "none.csv")]) == 1
+    assert "no such file" in capsys.readouterr().err
+    assert call(["claims", str(files / "runs.csv"), "--probes", str(files / "runs.csv")]) == 1
+    assert "column 'probe'" in capsys.readouterr().err
+    assert call(["tables", str(files / "runs.csv"), "--probes", str(tmp_path / "none.csv")]) == 1
+    assert "no CSV or Parquet file" in capsys.readouterr().err
+    assert call(["claims", str(tmp_path)]) == 1
+
+
+def test_a_study_folder_is_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = toy_study(tmp_path / "toy", TOML.replace('["xs", "s"]', '["2xs", "xs", "s"]').replace(", 20_000", ""))
+    lock.write_lock(study)
+    assert call(["tables", str(study.folder)]) == 3
+    assert "no usable run yet" in capsys.readouterr().err
+    run(study, workers=2, function=WORK)
+    assert call(["tables", str(study.folder), "--draws", "20", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    folder = study.folder / "report" / "paper"
+    assert "table-4-parameters.csv" in said["files"]
+    assert all((folder / name).exists() for name in said["files"])
+    assert "pretraining size has 1 level(s)" in said["missing"]["figure-3-pretraining-size"]
