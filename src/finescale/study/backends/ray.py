@@ -11,9 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import ray
-from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, TaskCancelledError
-
+from finescale.errors import Fault, InputError
 from finescale.study.backends import Ended
 from finescale.study.backends.local import LocalBackend
 from finescale.study.lease import working
@@ -47,6 +45,9 @@ class RayBackend:
 
     Ray itself never tries a task again: what is tried again, and how often, is the driver's policy. The dashboard of a
     cluster started here is off; nothing but this machine can reach it.
+
+    Raises:
+        InputError: Ray is not installed.
     """
 
     def __init__(
@@ -59,11 +60,14 @@ class RayBackend:
         self.workers, self.preload, self.memory_bytes = workers, tuple(preload), memory_bytes
         self.tasks: dict[Any, str] = {}
         self.mine = False
+        self.ray = _ray()
 
     def submit(self, function: str, folder: str, step: str) -> None:
         """Start ``module:function`` with two strings as a task of the cluster."""
         self._connect()
-        task = ray.remote(carry_out).options(num_cpus=CPUS_A_STEP, memory=self.memory_bytes, max_retries=0, name=step)
+        task = self.ray.remote(carry_out).options(
+            num_cpus=CPUS_A_STEP, memory=self.memory_bytes, max_retries=0, name=step
+        )
         self.tasks[task.remote(function, folder, step, self.preload, sys.path, self.memory_bytes)] = step
 
     def poll(self, timeout: float) -> list[Ended]:
@@ -74,47 +78,59 @@ class RayBackend:
         """
         if not self.tasks:
             return []
-        ready, _ = ray.wait(list(self.tasks), num_returns=1, timeout=timeout)
+        ready, _ = self.ray.wait(list(self.tasks), num_returns=1, timeout=timeout)
         if ready:
-            ready, _ = ray.wait(list(self.tasks), num_returns=len(self.tasks), timeout=0)
+            ready, _ = self.ray.wait(list(self.tasks), num_returns=len(self.tasks), timeout=0)
         return [self._ended(task) for task in ready]
 
     def cancel(self, step: str) -> None:
         """Kill a running step; it is still reported by ``poll``."""
         for task, name in self.tasks.items():
             if name == step:
-                ray.cancel(task, force=True)
+                self.ray.cancel(task, force=True)
 
     def close(self) -> None:
         """End all running steps, and the cluster if it was started here."""
         for step in list(self.tasks.values()):
             self.cancel(step)
         if self.tasks:
-            ray.wait(list(self.tasks), num_returns=len(self.tasks), timeout=5.0)
+            self.ray.wait(list(self.tasks), num_returns=len(self.tasks), timeout=5.0)
         self.tasks.clear()
         if self.mine:
-            ray.shutdown()
+            self.ray.shutdown()
             self.mine = False
 
     def _connect(self) -> None:
-        if ray.is_initialized():
+        if self.ray.is_initialized():
             return
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
         if not os.environ.get("RAY_ADDRESS"):
             quiet |= {"num_cpus": self.workers * CPUS_A_STEP, "include_dashboard": False}
-        ray.init(**quiet)
+        self.ray.init(**quiet)
         self.mine = True
 
     def _ended(self, task: Any) -> Ended:
-        step = self.tasks.pop(task)
+        step, errors = self.tasks.pop(task), self.ray.exceptions
         try:
-            code, peak, why = ray.get(task)
-        except TaskCancelledError:
+            code, peak, why = self.ray.get(task)
+        except errors.TaskCancelledError:
             return Ended(step, -9)
-        except OutOfMemoryError:
+        except errors.OutOfMemoryError:
             return Ended(step, -9, why="memory")
-        except RayTaskError as error:
-            raise error.as_instanceof_cause() from None  # type: ignore[no-untyped-call]
-        except RayError:
+        except errors.RayTaskError as error:
+            raise error.as_instanceof_cause() from None
+        except errors.RayError:
             return Ended(step, -9, why="preempted")
         return Ended(step, code, peak, why)
+
+
+def _ray() -> Any:
+    """Ray, which is an extra: listing backends must not need it."""
+    try:
+        import ray
+        import ray.exceptions
+    except ImportError as error:
+        raise InputError(
+            Fault("backend 'ray'", "needs Ray, which is not installed", "pip install 'finescale[ray]'")
+        ) from error
+    return ray
