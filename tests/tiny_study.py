@@ -23,7 +23,7 @@ WRITTEN = ("en", "de", "zh")
 SOURCE, TARGET, CONTEXT = 96, 72, 256
 HUB, NEWS = 256, 3000
 """Tokens of made-up sentences and news in the layouts of the hub: of words that the tokenizer has not seen."""
-SIZES, EXAMPLES, TOKENS = (2, 4), (6, 8), (4_000, 8_000)
+SIZES, EXAMPLES = (2, 4), (6, 8)
 Value = TypeVar("Value")
 
 
@@ -67,16 +67,17 @@ def _base(spec: StudySpec, rungs: dict[str, str]) -> Any:
             kv_heads=1 if own is not None and own.kv_heads == 1 else None,
             gated=own is None or own.gated,
         )
+    context = _context(spec)
     pretrain = {"batch_tokens": 512, "warmup_tokens": 1_000}
     return base.model_copy(
         update={
             "ladder": tuple(shapes),
             "models": (),
             "shapes": shapes,
-            "pretrain_tokens": _few(base.pretrain_tokens or base.models, TOKENS),
+            "pretrain_tokens": _few(base.pretrain_tokens or base.models, (16 * context, 32 * context)),
             "languages": tuple(language for language in base.languages if language in WRITTEN),
             "vocab": 400,
-            "context": _context(spec),
+            "context": context,
             "recipe": base.recipe.model_copy(update=pretrain),
         }
     )
