@@ -122,9 +122,11 @@ def run(
     backend: On = "local",
 ) -> None:
     """Run what is not done yet; Ctrl-C is safe, and the same command continues. NAME.toml is run in the folder NAME."""
-    from finescale.study.lock import read_study
+    from finescale.study.config import read
+    from finescale.study.lock import read_study, refuse_what_cannot_run
     from finescale.study.place import settle
 
+    refuse_what_cannot_run(read(folder))
     folder = settle(folder)
     _drive(read_study(folder, told.print), workers, backend)
     told.print(f"All steps are done. Next: finescale report {folder}")

@@ -201,8 +201,18 @@ def _combine(rule: Rule, pieces: Sequence[Piece], level: float, task: str) -> Fi
     failing = [rule.region.judge(*piece.interval(other)) == "fails" for piece in pieces]
     many, few = (all, any) if rule.way == "all" else (any, all)
     verdict: Word = "holds" if many(holding) else "fails" if few(failing) else "undecided"
-    deciding = _deciding(rule, pieces, level)
-    low, high = deciding.interval(level)
+    at = need if verdict == "holds" else other if verdict == "fails" else level
+    decided = (
+        failing
+        if (rule.way, verdict) == ("all", "fails")
+        else holding
+        if (rule.way, verdict) == ("any", "holds")
+        else ()
+    )
+    deciding = _deciding(
+        rule, [piece for piece, did in zip(pieces, decided, strict=True) if did] if decided else pieces, at
+    )
+    low, high = deciding.interval(at)
     about = ", ".join(str(value) for key, value in deciding.where.items() if key != "task" or task == "overall")
     which = "the weakest" if rule.way == "all" else "the strongest"
     said = f"{sum(holding)} of {len(pieces)} hold, {sum(failing)} fail; {which} is {about}"

@@ -6,6 +6,7 @@ that reading a study needs neither the network nor the files it was made from.
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,8 +21,10 @@ import finescale
 from finescale import registry
 from finescale.errors import Fault, InputError, Refused, StudyError, collecting
 from finescale.lab.corpora.recipes import RECIPES
+from finescale.lab.ladder import count
 from finescale.study import config, files, relate, store
 from finescale.study.plan import Digests, Plan, make_plan
+from finescale.study.shapes import shape_of
 from finescale.study.spec import Data, StudySpec
 
 if TYPE_CHECKING:
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 
 LOCK_FILE = "study.lock.json"
 LOCK_LAYOUT = 1
+BYTES_A_TRAINED_WEIGHT = 16
+"""A weight, its gradient and two moments, four bytes each."""
 UNSEEN = "not here yet"
 """Digest of data that a plan is made without."""
 PACKAGES = ("numpy", "scipy", "pandas", "torch", "transformers", "peft", "tokenizers", "safetensors")
@@ -166,18 +171,34 @@ def changes(study: Study) -> list[str]:
     ]
 
 
+def refuse_what_cannot_run(spec: StudySpec) -> None:
+    """Tell a study that can only be planned from one that can be carried out, before anything is fetched or written.
+
+    Raises:
+        Refused: it is about published models, or training its largest base needs more memory than this machine has.
+    """
+    if spec.base.models:
+        listed = ", ".join(spec.base.models[:3])
+        raise Refused(
+            f"this study is about published models ({listed} …): finescale plans such a study but cannot finetune "
+            "models it has not pretrained; name rungs of its own with `[base] ladder = …`"
+        )
+    sizes = {rung: count(shape_of(rung, spec.base)).total * BYTES_A_TRAINED_WEIGHT for rung in spec.base.ladder}
+    largest, have = max(sizes, key=lambda rung: sizes[rung]), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if sizes[largest] > have:
+        raise Refused(
+            f"base {largest!r} takes {sizes[largest] / 2**30:.0f} GiB to train (weights, gradients and two moments), "
+            f"and this machine has {have / 2**30:.0f} GiB; `finescale plan` shows what the study would take"
+        )
+
+
 def write_lock(study: Study) -> None:
     """Write the lock if it would say something new.
 
     Raises:
         Refused: the study can be planned but not carried out.
     """
-    if study.spec.base.models:
-        listed = ", ".join(study.spec.base.models[:3])
-        raise Refused(
-            f"study {study.name!r} is about published models ({listed} …): finescale plans such a study but cannot "
-            "finetune models it has not pretrained; name rungs of its own with `[base] ladder = …`"
-        )
+    refuse_what_cannot_run(study.spec)
     path = study.folder / LOCK_FILE
     if not path.exists() or store.read_json(path) != _lock(study):
         store.write_json(path, _lock(study))
