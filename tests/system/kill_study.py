@@ -63,8 +63,9 @@ def execute(root: Path, part: Path, tell: Teller) -> dict[str, Any]:
 
 
 def main(folder: Path, backend: str) -> None:
-    """Drive the study in a process of its own."""
-    run(killed_study(folder), workers=2, backend=backend, function=WORK)
+    """Drive the study in a process of its own; exit code 1 where steps were killed too often to be tried again."""
+    outcome = run(killed_study(folder), workers=2, backend=backend, function=WORK)
+    sys.exit(not outcome.complete)
 
 
 if __name__ == "__main__":
