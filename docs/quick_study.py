@@ -18,8 +18,8 @@ INTRO = """# The quick study
 
 188 real runs and 7 bases, made by `finescale run studies/quick.toml` on two cores that other work also used. One seed,
 tiny bases (0.06 to 0.8 million parameters without embeddings) that read 0.3 to 1.2 million tokens, so no number here
-says anything about large models; what it shows is that every factor, task and kind of probe of the paper runs and is
-judged.
+says anything about large models; what it shows is that the factors, the tasks, and zero- and one-shot probes run here
+and are judged.
 Losses are nats per target token on 200 test examples; BLEU, chrF++ and ROUGE-L (0 to 100) are over 60 decoded answers.
 Every number below was printed by `python docs/quick_study.py` from `docs/quick/`.
 """
