@@ -1,6 +1,7 @@
 """Verdicts: right where the truth is known, undecided where the design cannot tell, wrong no oftener than they say."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -241,3 +242,39 @@ def test_the_forgetting_law_that_made_the_data_forecasts_best() -> None:
     assert table["answer"]["size-and-data"] == "beats the null"
     assert table["error"]["size-and-data"] < 0.01
     assert "a 0.5" in table["parameters"]["size-and-data"]
+
+
+def decoded(probes: pd.DataFrame, bleu: float) -> pd.DataFrame:
+    """The same probes with BLEU of the untouched base beside the loss."""
+    return pd.concat([probes, probes.assign(metric="bleu", value=bleu / 2, zero_value=bleu)], ignore_index=True)
+
+
+def test_a_base_that_can_do_nothing_has_nothing_to_lose() -> None:
+    gain = probes_of(few().frame, {"full": -0.2, "lora": -0.05, "prompt": -0.02})
+    for probes in (gain, decoded(gain, 0.4), decoded(probes_of(few().frame, {"full": 0.2, "lora": 0.1}), 0.4)):
+        judged = fs.claims(few(), probes[probes["method"] != "prompt"], draws=20)
+        kept = judged["pet-keeps-ability"].overall
+        assert (kept.verdict, kept.sentence.partition(":")[0]) == ("undecided", "the base has nothing to lose")
+        assert np.isfinite([kept.statistic, kept.low, kept.high]).all()
+        assert set(judged["pet-keeps-ability"].evidence["verdict"]) == {"undecided"}
+        assert judged["pet-forgets-less"].overall.verdict in ("holds", "fails")
+    # BLEU 12 is an ability, so that a gain under full finetuning is evidence against the claim.
+    assert fs.claims(few(), decoded(gain, 12.0), draws=20)["pet-keeps-ability"].overall.verdict == "fails"
+
+
+def test_a_void_piece_is_shown_and_decides_nothing() -> None:
+    draws = np.random.default_rng(2).standard_normal(300) * 0.1
+    pieces = [of_draws({"task": "t"}, np.append(at, at + draws), ["r"]) for at in (3.0, -1.0)]
+    pieces[1] = replace(pieces[1], void="there is no subject")
+    judged = judge(rule("all"), pieces, 0.9)
+    assert judged.overall.verdict == "holds"
+    assert "1 not judged: there is no subject" in judged.overall.sentence
+    assert list(judged.evidence["void"]) == ["", "there is no subject"]
+
+
+def test_a_note_on_the_runs_stands_first_and_progress_is_told() -> None:
+    told: list[str] = []
+    judged = fs.claims(few(), draws=20, note="From 3 of 4 runs.", tell=told.append)
+    assert str(judged).startswith("From 3 of 4 runs.")
+    assert judged.to_dict()["note"] == "From 3 of 4 runs."
+    assert len(told) == len({line.partition("(")[0] for line in told}) == 3

@@ -17,6 +17,11 @@ from scipy import stats
 from finescale.errors import collecting, near
 
 COLUMNS = ["run", "probe", "metric", "value", "zero_value", "task", "method", "examples"]
+CHANCE = {"bleu": 0.5, "chrf": 12.2, "rouge-l": 7.5}
+"""What real but unrelated sentences score: 400 multi-way test rows of the ``standard`` tier, each held against the next
+row's reference by our metrics; the largest over German, Chinese, French, Spanish, Italian and English."""
+ABLE = 2.0
+"""A base can do something if it scores so many times what unrelated sentences do."""
 SAME = ["task", "base", "pretrain_tokens", "probe", "metric", "examples", "seed"]
 _LOWER = re.compile(r"^(nll|loss|perplexity|bits.per.byte)$|.rate$")
 
@@ -109,6 +114,36 @@ def against_full(probes: pd.DataFrame) -> pd.DataFrame:
     joined = pd.concat(parts, ignore_index=True)
     known: pd.DataFrame = joined[np.isfinite(joined["difference"])]
     return known
+
+
+def subject(both: pd.DataFrame, probes: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The part of a comparison in which there was an ability to lose; if there is none, all of it and why not.
+
+    The untouched base has an ability on a probe if a decoded metric there is ``ABLE`` times ``CHANCE`` or more. Where
+    nothing was decoded nobody can tell; then a loss that falls under full finetuning and under PET is a gain, which
+    says nothing about what is kept.
+
+    Args:
+        both: what ``against_full`` returns, of one task and method.
+        probes: all probes, every metric of them.
+    """
+    place = ["task", "base", "pretrain_tokens", "probe"]
+    chance = probes["metric"].str.replace("_", "-").map(CHANCE)
+    times = (pd.to_numeric(probes["zero_value"], errors="coerce") / chance).rename("times")
+    best = times.groupby([probes[name] for name in place], dropna=False).max().reset_index()
+    rows = both.merge(best, on=place, how="left")
+    unknown = rows["times"].isna()
+    gained = bool((rows.loc[unknown, ["kept", "kept_full"]].mean() > 0).all())
+    judged = (rows["times"] >= ABLE) | (unknown & (not gained))
+    if judged.any():
+        return rows[judged], ""
+    why = [
+        f"untouched it scores {rows['times'].max():.2g} times what unrelated sentences do ({ABLE:g} times are needed)"
+        if not unknown.all()
+        else "",
+        "the loss on these probes falls under full finetuning and PET alike" if unknown.any() else "",
+    ]
+    return rows, f"the base has nothing to lose: {', and '.join(filter(None, why))}"
 
 
 def cluster_means(both: pd.DataFrame) -> Any:

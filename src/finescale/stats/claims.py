@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from finescale.errors import Fault, InputError
-from finescale.stats.ability import against_full, cluster_means, read_probes
+from finescale.stats.ability import against_full, cluster_means, read_probes, subject
 from finescale.stats.correlate import DRAWS as CORRELATION_DRAWS
 from finescale.stats.correlate import measured, metrics_of, resampled
 from finescale.stats.laws import Array
@@ -34,6 +34,11 @@ MULTIPLICITY = (
     "round. Between claims and tasks nothing is corrected: each verdict is at its own level."
 )
 ORDER = ("full", "lora", "prompt")
+Tell = Callable[[str], None]
+
+
+def silent(line: str) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +65,17 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Claims:
-    """Every claim judged, the slices behind them, and what could not be fitted and why."""
+    """Every claim judged, the slices behind them, and what could not be fitted and why.
+
+    ``note`` says what a reader must know of the runs as a whole: that a study is not finished, for one.
+    """
 
     claims: list[Claim]
     slices: pd.DataFrame
     unfitted: dict[str, str]
     level: float
     draws: int
+    note: str = ""
 
     def __getitem__(self, name: str) -> Claim:
         for claim in self.claims:
@@ -89,6 +98,7 @@ class Claims:
         return {
             "level": self.level,
             "draws": self.draws,
+            "note": self.note,
             "multiplicity": MULTIPLICITY,
             "claims": [claim.to_dict() for claim in self.claims],
             "slices": self.slices.to_dict("records"),
@@ -96,7 +106,7 @@ class Claims:
         }
 
     def __str__(self) -> str:
-        lines = []
+        lines = [self.note, ""] if self.note else []
         for claim in self.claims:
             lines += [f"{claim.overall.verdict.upper():<10} {claim.name}: {claim.words}"]
             lines += [f"    {_told(found)}" for found in (claim.overall, *claim.tasks)]
@@ -119,7 +129,13 @@ def _told(found: Any) -> str:
 
 
 def claims(
-    runs: Any, probes: pd.DataFrame | None = None, level: float = 0.9, draws: int = DRAWS, seed: int = 0
+    runs: Any,
+    probes: pd.DataFrame | None = None,
+    level: float = 0.9,
+    draws: int = DRAWS,
+    seed: int = 0,
+    note: str = "",
+    tell: Tell = silent,
 ) -> Claims:
     """Judge the paper's claims on a table of runs.
 
@@ -129,14 +145,18 @@ def claims(
         probes: the long table of probes (run, probe, metric, value, zero_value and the run's columns), if there is one.
         level: probability of the intervals; a claim's verdict errs with at most (1 - level) / 2 in each direction.
         draws: refits behind every interval.
+        note: what a reader must know of these runs as a whole; it stands first.
+        tell: is told, in a line each, what is being done.
 
     Raises:
         InputError: the tables are at fault, or ``level`` or ``draws`` is out of range.
     """
-    return judge_all(gather(runs, probes, draws, seed, level), level)
+    return judge_all(gather(runs, probes, draws, seed, level, tell), level, note)
 
 
-def gather(runs: Any, probes: pd.DataFrame | None, draws: int, seed: int, level: float = 0.9) -> Evidence:
+def gather(
+    runs: Any, probes: pd.DataFrame | None, draws: int, seed: int, level: float = 0.9, tell: Tell = silent
+) -> Evidence:
     """Cut the table into slices and carry out the protocol on every task and method."""
     if not 0.5 < level < 1:
         raise InputError(Fault("level", f"{level} is not between 0.5 and 1", "0.9 is usual"))
@@ -144,16 +164,19 @@ def gather(runs: Any, probes: pd.DataFrame | None, draws: int, seed: int, level:
         raise InputError(Fault("draws", f"{draws} are too few for an interval", "200 is usual"))
     known = read_probes(probes) if probes is not None and len(probes) else None
     cells = cut(runs)
-    fits = {(cell.task, cell.method): protocol(cell, draws, seed) for cell in cells}
+    fits = {}
+    for number, cell in enumerate(cells, 1):
+        tell(f"Fitting {cell.label} ({number} of {len(cells)})")
+        fits[cell.task, cell.method] = protocol(cell, draws, seed)
     return Evidence(cells, fits, known, seed)
 
 
-def judge_all(evidence: Evidence, level: float) -> Claims:
+def judge_all(evidence: Evidence, level: float, note: str = "") -> Claims:
     """Judge every claim on evidence that was gathered."""
     judged = [judge(rule, list(pieces(evidence)), level) for rule, pieces in RULES]
     unfitted = {one.cell.label: one.whole for one in evidence.fits.values() if isinstance(one.whole, str)}
     draws = min((len(one.losses) - 1 for one in evidence.fits.values() if len(one.losses) > 1), default=0)
-    return Claims(judged, slice_table(evidence.cells), unfitted, level, draws)
+    return Claims(judged, slice_table(evidence.cells), unfitted, level, draws, note)
 
 
 # --------------------------------------------------------------------------------------------- pieces of evidence
@@ -266,7 +289,9 @@ def _crossings_of_tasks(evidence: Evidence) -> Iterator[Piece]:
 # ------------------------------------------------------------------------------------------- abilities and quality
 
 
-def _kept(kinds: tuple[str, ...]) -> Callable[[Evidence], Iterator[Piece]]:
+def _kept(kinds: tuple[str, ...], able: bool) -> Callable[[Evidence], Iterator[Piece]]:
+    """What PET keeps against full finetuning; ``able``: judged only where the untouched base has the ability."""
+
     def pieces(evidence: Evidence) -> Iterator[Piece]:
         if evidence.probes is None:
             return
@@ -274,7 +299,8 @@ def _kept(kinds: tuple[str, ...]) -> Callable[[Evidence], Iterator[Piece]]:
         both = against_full(probes[probes["kind"].isin(kinds) & (probes["metric"] == "nll")])
         for (task, method), part in both.groupby(["task", "method"]):
             where = {"task": str(task), "method": str(method), "metric": "nll"}
-            yield of_means(where, cluster_means(part), dict.fromkeys([*part["run"], *part["run_full"]]))
+            judged, void = subject(part, probes) if able else (part, "")
+            yield of_means(where, cluster_means(judged), dict.fromkeys([*judged["run"], *judged["run_full"]]), void)
 
     return pieces
 
@@ -381,9 +407,10 @@ RULES: tuple[tuple[Rule, Callable[[Evidence], Iterator[Piece]]], ...] = (
             "change of loss on zero- and few-shot probes under full finetuning minus under PET, nats per token",
             Region(),
             "all",
-            "zero- or few-shot probes for full finetuning and PET on the same bases, examples and seeds",
+            "zero- or few-shot probes for full finetuning and PET on the same bases, examples and seeds, on bases that "
+            "can do something before finetuning",
         ),
-        _kept(("zero-shot", "few-shot")),
+        _kept(("zero-shot", "few-shot"), able=True),
     ),
     (
         Rule(
@@ -394,7 +421,7 @@ RULES: tuple[tuple[Rule, Callable[[Evidence], Iterator[Piece]]], ...] = (
             "all",
             "text or task probes for full finetuning and PET on the same bases, examples and seeds",
         ),
-        _kept(("text", "task")),
+        _kept(("text", "task"), able=False),
     ),
     (
         Rule(

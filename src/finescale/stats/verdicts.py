@@ -5,12 +5,13 @@ its whole interval lies there, *fails* if none of it does, else it is *undecided
 ways. ``all``: the claim is about every piece; it holds if all do (an intersection-union test, which needs no
 correction: Berger 1982) and fails if one fails at a level corrected for their number (Bonferroni). ``any``: the same
 with the parts exchanged. ``mean``: the claim is about the mean of the pieces, which has an interval of its own.
+A piece can also be *void*: it was measured where the claim has no subject. It is shown, and decides nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -47,13 +48,19 @@ class Region:
 
 @dataclass(frozen=True)
 class Piece:
-    """A statistic with its interval and the runs behind it; ``where`` says of what (task, method, factor …)."""
+    """A statistic with its interval and the runs behind it.
+
+    Attributes:
+        where: of what it is (task, method, factor …).
+        void: why the claim has no subject here, in a sentence; empty if it has.
+    """
 
     where: dict[str, str]
     statistic: float
     interval: Interval
     runs: tuple[str, ...]
     draws: Array | None = None
+    void: str = ""
 
 
 def of_draws(where: dict[str, str], values: Array, runs: Iterable[str]) -> Piece:
@@ -62,7 +69,7 @@ def of_draws(where: dict[str, str], values: Array, runs: Iterable[str]) -> Piece
     return Piece(where, float(values[0]), lambda level: quantiles(draws, level), tuple(runs), np.asarray(values))
 
 
-def of_means(where: dict[str, str], means: Array, runs: Iterable[str]) -> Piece:
+def of_means(where: dict[str, str], means: Array, runs: Iterable[str], void: str = "") -> Piece:
     """A piece from the means of independent clusters, by Student's t; fewer than two clusters have no interval."""
     middle, K = float(np.mean(means)), len(means)
 
@@ -72,7 +79,7 @@ def of_means(where: dict[str, str], means: Array, runs: Iterable[str]) -> Piece:
         reach = float(stats.t.ppf((1 + level) / 2, K - 1) * np.std(means, ddof=1) / np.sqrt(K))
         return middle - reach, middle + reach
 
-    return Piece(where, middle, interval, tuple(runs))
+    return Piece(where, middle, interval, tuple(runs), void=void)
 
 
 def quantiles(draws: Array, level: float) -> tuple[float, float]:
@@ -113,7 +120,7 @@ class Claim:
         rule: how the verdict is reached, in a sentence.
         overall: the verdict over all tasks.
         tasks: one verdict per task.
-        evidence: every piece: its ``where`` columns, ``statistic, low, high, verdict, runs`` (their number).
+        evidence: every piece: its ``where`` columns, ``statistic, low, high, verdict, runs`` (their number), ``void``.
         needs: runs that would decide it, if it is undecided.
     """
 
@@ -180,9 +187,9 @@ def judge(rule: Rule, pieces: Sequence[Piece], level: float) -> Claim:
     rows = []
     for piece in pieces:
         low, high = piece.interval(level)
-        verdict = rule.region.judge(low, high)
+        verdict = "undecided" if piece.void else rule.region.judge(low, high)
         rows.append({**piece.where, "statistic": piece.statistic, "low": low, "high": high, "verdict": verdict})
-        rows[-1]["runs"] = len(piece.runs)
+        rows[-1] |= {"runs": len(piece.runs), "void": piece.void}
     needs = rule.needs if overall.verdict == "undecided" else ""
     shown = [] if rule.across_tasks else found
     return Claim(rule.name, rule.words, rule.statistic, rule.sentence(level), overall, shown, pd.DataFrame(rows), needs)
@@ -193,8 +200,18 @@ def _combine(rule: Rule, pieces: Sequence[Piece], level: float, task: str) -> Fi
     if not pieces:
         said = "no runs in this table speak about it"
         return Finding(task, "undecided", np.nan, np.nan, np.nan, 0, runs, said)
-    if rule.way == "mean":
-        return _mean(rule, pieces, level, task, runs)
+    void = "; ".join(dict.fromkeys(piece.void for piece in pieces if piece.void))
+    live = [piece for piece in pieces if not piece.void]
+    if not live:
+        deciding = _deciding(rule, pieces, level)
+        return Finding(task, "undecided", deciding.statistic, *deciding.interval(level), len(pieces), runs, void)
+    found = (_mean if rule.way == "mean" else _each)(rule, live, level, task, runs)
+    if not void:
+        return found
+    return replace(found, sentence=f"{found.sentence}; {len(pieces) - len(live)} not judged: {void}")
+
+
+def _each(rule: Rule, pieces: Sequence[Piece], level: float, task: str, runs: tuple[str, ...]) -> Finding:
     strict = 1 - (1 - level) / len(pieces)
     need, other = (level, strict) if rule.way == "all" else (strict, level)
     holding = [rule.region.judge(*piece.interval(need)) == "holds" for piece in pieces]
