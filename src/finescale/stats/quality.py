@@ -2,7 +2,8 @@
 
 A metric that rises to a top (BLEU to 100) is fitted as what is missing to the top, with the multiplicative law. It
 *follows* a law if the law forecasts the settings held out (the largest number of examples) better than the mean of what
-was fitted does, with an interval; else it does not, or nobody can tell. Isik et al. 2024 (arXiv 2402.04177) show that
+was fitted does, with an interval; else it does not, or nobody can tell. A law with a parameter at a bound is not
+determined by the data, so nothing is said to follow it, however well it forecasts. Isik et al. 2024 (arXiv 2402.04177) show that
 BLEU need not follow while cross-entropy does.
 """
 
@@ -79,6 +80,8 @@ def _answer(fits: Fits, level: float) -> dict[str, Any]:
     said = f"the law errs by {own.mean():.3g} on held-out settings, the mean by {mean.mean():.3g}"
     if one.status.name == "NotALaw":
         return found | {"answer": FOLLOWS_NOT, "why": one.status.sentence}
+    if one.status.name == "AtBound":
+        return found | {"answer": UNDECIDED, "why": f"{said}; {one.status.sentence}"}
     if not np.isfinite(low):
         return found | {"answer": UNDECIDED, "why": f"{said}; one held-out setting gives no interval"}
     answer = FOLLOWS if low > 0 else FOLLOWS_NOT if high < 0 else UNDECIDED
