@@ -3,8 +3,8 @@
 A metric that rises to a top (BLEU to 100) is fitted as what is missing to the top, with the multiplicative law. It
 *follows* a law if the law forecasts the settings held out (the largest number of examples) better than the mean of what
 was fitted does, with an interval; else it does not, or nobody can tell. A law with a parameter at a bound is not
-determined by the data, so nothing is said to follow it, however well it forecasts. Isik et al. 2024 (arXiv 2402.04177) show that
-BLEU need not follow while cross-entropy does.
+determined by the data, so nothing is said to follow it, however well it forecasts. Isik et al. 2024 (arXiv 2402.04177)
+show that BLEU need not follow while cross-entropy does.
 """
 
 from __future__ import annotations
