@@ -29,7 +29,7 @@ from finescale.stats.groups import (
 from finescale.stats.laws import MULTIPLICATIVE, Array, Law
 from finescale.stats.paper import STAGE_1, stage_1, stage_2
 from finescale.stats.priors import Priors, beliefs, check, prior_of, redrawn, words
-from finescale.stats.runs import Runs, read_runs
+from finescale.stats.runs import Places, Runs, read_runs
 from finescale.stats.solve import Objective, Solution
 from finescale.stats.status import judge, too_few
 from finescale.stats.uncertainty import Noise, Resamples, choose, lent, noise_of, resample
@@ -83,11 +83,12 @@ def fit(
     """
     table = runs if isinstance(runs, Runs) else read_runs(runs)
     factors, by, share = (*_tuple(factor),), _tuple(by), _tuple(share)
-    _check(table.usable, law, factors, by, share, y, hold_out or {}, objective)
+    usable, left_out = _given(table, (*factors, y))
+    _check(usable, table.places, law, factors, by, share, y, hold_out or {}, objective)
     _check_priors(priors, law, factors, objective, protocol)
     _check_protocol(protocol, law, factors, share)
-    groups = _groups(table.usable, (*factors, "examples"), by, y, hold_out or {})
-    fits = Fits(law, factors, by, [], seed, y, tuple(f.sentence for f in table.findings if f.excludes))
+    groups = _groups(usable, (*factors, "examples"), by, y, hold_out or {})
+    fits = Fits(law, factors, by, [], seed, y, left_out)
     fits.about = {"objective": objective, "hold_out": hold_out or {}, "share": list(share), "draws": draws}
     if protocol is not None:
         fits.groups = [_two_stage(group, factors[0], draws, seed) for group in groups]
@@ -147,8 +148,20 @@ def _tuple(names: Names) -> tuple[str, ...]:
 # ------------------------------------------------------------------------------------------------------------- checking
 
 
+def _given(table: Runs, names: tuple[str, ...]) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The rows that give what this fit needs, and a sentence for each reason to leave others out."""
+    frame, said = table.usable, [finding.sentence for finding in table.findings if finding.excludes]
+    for name in names:
+        if name in frame and frame[name].isna().any():
+            rows = frame.index[frame[name].isna()]
+            said.append(f"{len(rows)} of {len(table)} ({table.places(rows)}) do not give {name}")
+            frame = frame.drop(rows)
+    return frame, tuple(said)
+
+
 def _check(
     frame: pd.DataFrame,
+    places: Places,
     law: str,
     factors: tuple[str, ...],
     by: tuple[str, ...],
@@ -175,21 +188,19 @@ def _check(
         if objective not in OBJECTIVES:
             faults.add(f"objective {objective!r}", "is unknown", near(objective, OBJECTIVES))
         if not len(frame):
-            faults.add("runs", "none is usable", "see read_runs(...).findings")
-        _check_values(frame, (*factors, "examples", y), faults)
+            faults.add("runs", "none is usable for this fit", "see read_runs(...).findings")
+        _check_values(frame, places, (*factors, "examples", y), faults)
         _check_law(law, factors, share, faults)
 
 
-def _check_values(frame: pd.DataFrame, names: Iterable[str], faults: Faults) -> None:
+def _check_values(frame: pd.DataFrame, places: Places, names: Iterable[str], faults: Faults) -> None:
     for name in names:
         if name in frame:
             value = pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=float)
             wrong = frame.index[~(np.isfinite(value) & (value > 0))]
             if len(wrong):
-                rows = ", ".join(map(str, wrong[:6]))
-                faults.add(
-                    f"column {name!r}", f"is not a positive number in {len(wrong)} rows ({rows} …)", "drop or mend"
-                )
+                what = f"is not a positive number in {len(wrong)} of {len(frame)} ({places(wrong)})"
+                faults.add(f"column {name!r}", what, "drop or mend them")
 
 
 def _check_law(name: str, factors: tuple[str, ...], share: tuple[str, ...], faults: Faults) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ import pandas as pd
 from finescale.core import FACTORS
 from finescale.errors import Fault, Faults, InputError, collecting, near
 
+# A table made of copies would say so thousands of times.
+_MOST_COPIES = 20
 KEYS = ("task", "method", "base", "family")
 CANONICAL = (*KEYS, *FACTORS, "loss", "seed")
 _READERS: dict[str, Any] = {
@@ -25,7 +27,10 @@ _READERS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Finding:
-    """Something noticed in a table: its kind, the rows (index labels), a sentence, and whether they leave the fit."""
+    """Something noticed in a table: its kind, the rows, a sentence, and whether they leave the fit.
+
+    ``rows`` are positions in ``Runs.frame``, from 0; the sentence counts as the user sees them (``Places``).
+    """
 
     kind: str
     rows: tuple[int, ...]
@@ -37,16 +42,40 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Places:
+    """How rows are named in messages: lines of a text file as an editor counts them, else rows from 0, as pandas does.
+
+    In a CSV file the header is line 1 and the first run line 2; in JSONL the first run is line 1. Blank lines and line
+    breaks inside quotes are not counted.
+    """
+
+    word: str = "row"
+    first: int = 0
+
+    def __call__(self, rows: Iterable[int]) -> str:
+        """``rows 3, 4, 9 and 2 more``."""
+        every = list(rows)
+        listed = ", ".join(str(int(row) + self.first) for row in every[:6])
+        more = f" and {len(every) - 6} more" if len(every) > 6 else ""
+        return f"{self.word}{'s' if len(every) > 1 else ''} {listed}{more}"
+
+
+_PLACES = {".csv": Places("line", 2), ".tsv": Places("line", 2), ".jsonl": Places("line", 1)}
+
+
+@dataclass(frozen=True)
 class Runs:
     """A table with one row per run, and the findings about it.
 
     Attributes:
         frame: every row that was read, with canonical column names (see ``finescale.core``) and a fresh integer index.
         findings: what looks wrong; those with ``excludes`` name rows that no fit uses.
+        places: how messages name rows.
     """
 
     frame: pd.DataFrame
     findings: tuple[Finding, ...]
+    places: Places = Places()
 
     @property
     def usable(self) -> pd.DataFrame:
@@ -77,10 +106,12 @@ def read_runs(source: str | Path | pd.DataFrame, columns: dict[str, str] | None 
     frame = _load(source)
     _check_renames(frame, columns or {})
     frame = frame.rename(columns=columns or {}).reset_index(drop=True)
+    places = Places() if isinstance(source, pd.DataFrame) else _PLACES.get(Path(source).suffix, Places())
     with collecting() as faults:
-        _check_columns(frame, faults)
-    frame = frame.assign(**{name: frame[name].astype(float) for name in (*FACTORS, "loss") if name in frame})
-    return Runs(frame, tuple(_findings(frame)))
+        _check_columns(frame, places, faults)
+    numbers = {name: pd.to_numeric(frame[name]).astype(float) for name in (*FACTORS, "loss") if name in frame}
+    frame = frame.assign(**numbers)
+    return Runs(frame, tuple(_findings(frame, places)), places)
 
 
 def _load(source: str | Path | pd.DataFrame) -> pd.DataFrame:
@@ -109,51 +140,52 @@ def _check_renames(frame: pd.DataFrame, columns: dict[str, str]) -> None:
                 faults.add(f"columns[{old!r}]", f"{new!r} is in the table already", "rename that column too")
 
 
-def _check_columns(frame: pd.DataFrame, faults: Faults) -> None:
+def _check_columns(frame: pd.DataFrame, places: Places, faults: Faults) -> None:
+    names = list(map(str, frame.columns))
+    for name in dict.fromkeys(name for name in names if names.count(name) > 1):
+        faults.add(f"column {name!r}", f"is there {names.count(name)} times", "keep one")
     for name in ("examples", "loss"):
         if name not in frame:
             faults.add(
                 f"column {name!r}",
                 "is missing",
-                f"name it with columns={{...: {name!r}}}; the table has {', '.join(map(str, frame.columns))}",
+                f"say which one it is: columns={{'THEIRS': {name!r}}}, or --column THEIRS={name} on the command line; "
+                f"the table has {', '.join(names)}",
             )
     for name in (*FACTORS, "loss"):
-        if name in frame:
+        if names.count(name) == 1:
             numbers = pd.to_numeric(frame[name], errors="coerce")
             wrong = frame.index[numbers.isna() & frame[name].notna()]
             if len(wrong):
-                faults.add(
-                    f"column {name!r}", f"is not a number in rows {_rows(wrong)}", f"first: {frame[name][wrong[0]]!r}"
-                )
+                what, first = f"is not a number in {places(wrong)}", f"first: {frame[name][wrong[0]]!r}"
+                faults.add(f"column {name!r}", what, first)
     if not len(frame):
         faults.add("table", "has no rows", "give at least one run")
-
-
-def _rows(index: pd.Index | list[int]) -> str:
-    listed = [str(row) for row in index[:6]]
-    return ", ".join(listed) + (f" and {len(index) - 6} more" if len(index) > 6 else "")
 
 
 # ------------------------------------------------------------------------------------------------------------- findings
 
 
-def _findings(frame: pd.DataFrame) -> Iterator[Finding]:
-    yield from _unusable(frame)
-    yield from _units(frame)
+def _findings(frame: pd.DataFrame, places: Places) -> Iterator[Finding]:
+    yield from _unusable(frame, places)
+    yield from _missing(frame, places)
+    yield from _units(frame, places)
     good = frame[np.isfinite(frame["loss"]) & (frame["loss"] > 0) & (frame["examples"] > 0)]
-    yield from _duplicates(good)
-    for label, curve in curves(good):
-        yield from _curve_findings(label, curve)
+    good = good[np.isfinite(good["examples"])]
+    yield from _duplicates(good, places)
+    yield from _curve_findings(good)
     yield from _copies(good)
 
 
-def _unusable(frame: pd.DataFrame) -> Iterator[Finding]:
-    present = [name for name in (*FACTORS, "loss") if name in frame]
+def _unusable(frame: pd.DataFrame, places: Places) -> Iterator[Finding]:
+    factors = frame[[name for name in FACTORS if name in frame]]
+    # A factor that is not given (no PET size under full finetuning) leaves only the fits that need it.
+    infinite = np.isinf(factors).any(axis=1)
     masks = {
-        "not finite": ~np.isfinite(frame[present]).all(axis=1),
+        "not finite": ~np.isfinite(frame[["examples", "loss"]]).all(axis=1) | infinite,
         "loss not positive": frame["loss"] <= 0,
         "size 0": frame["examples"] == 0,
-        "negative factor": (frame[[name for name in present if name != "loss"]] < 0).any(axis=1),
+        "negative factor": (factors < 0).any(axis=1),
     }
     if "flag" in frame:
         masks["flagged"] = frame["flag"].fillna("").astype(str) != ""
@@ -165,25 +197,38 @@ def _unusable(frame: pd.DataFrame) -> Iterator[Finding]:
         rows = frame[mask].index
         if len(rows):
             why = words.get(kind, "a law needs positive finite numbers")
-            yield Finding(kind, tuple(rows), f"{len(rows)} rows ({_rows(rows)}) are kept out of fits: {why}", True)
+            what = f"{len(rows)} of {len(frame)} ({places(rows)}) kept out of fits: {why}"
+            yield Finding(kind, tuple(rows), what, True)
 
 
-def _units(frame: pd.DataFrame) -> Iterator[Finding]:
+def _missing(frame: pd.DataFrame, places: Places) -> Iterator[Finding]:
+    """Columns that say something of some runs only."""
+    for name in (*KEYS, *FACTORS[:-1], "seed"):
+        if name in frame and frame[name].isna().any() and not frame[name].isna().all():
+            rows = frame.index[frame[name].isna()]
+            if name in FACTORS:
+                use = f"fits that need {name} leave them out"
+            else:
+                use = f"they are taken as a {name} of their own"
+            yield Finding("missing value", tuple(rows), f"{name} is not given in {places(rows)}: {use}")
+
+
+def _units(frame: pd.DataFrame, places: Places) -> Iterator[Finding]:
     for name, least in (("model_params", 1e3), ("pretrain_tokens", 1e4)):
         if name in frame:
             rows = frame.index[(frame[name] > 0) & (frame[name] < least)]
             if len(rows):
-                yield Finding(
-                    "unit", tuple(rows), f"{name} below {least:g} in rows {_rows(rows)}: is it in millions or billions?"
-                )
+                what = f"{name} below {least:g} in {places(rows)}: is it in millions or billions?"
+                yield Finding("unit", tuple(rows), what)
     for name in FACTORS:
-        if name in frame and frame[name].gt(0).any() and frame[name].max() > 1e8 * frame[name][frame[name] > 0].min():
-            yield Finding("unit", (), f"{name} spans more than eight decades: are two units mixed?")
+        if name in frame:
+            good = frame[name][(frame[name] > 0) & np.isfinite(frame[name])]
+            if len(good) and good.max() > 1e8 * good.min():
+                yield Finding("unit", (), f"{name} spans more than eight decades: are two units mixed?")
     rows = frame.index[frame["loss"] > 20]
     if len(rows):
-        yield Finding(
-            "unit", tuple(rows), f"loss above 20 in rows {_rows(rows)}: is it a perplexity? A law wants nats per token"
-        )
+        what = f"loss above 20 in {places(rows)}: is it a perplexity? A law wants nats per token"
+        yield Finding("unit", tuple(rows), what)
 
 
 def curve_columns(frame: pd.DataFrame) -> list[str]:
@@ -191,80 +236,98 @@ def curve_columns(frame: pd.DataFrame) -> list[str]:
     return [name for name in (*KEYS, "model_params", "pretrain_tokens", "pet_params", "seed") if name in frame]
 
 
-def curves(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Every curve in ``examples`` with a readable name, sorted by ``examples``."""
-    keys = curve_columns(frame)
-    if not keys:
-        yield "the only curve", frame.sort_values("examples", kind="stable")
-        return
-    for key, part in frame.groupby(keys, dropna=False, sort=True):
-        label = " ".join(str(value) for name, value in zip(keys, key, strict=True) if name in (*KEYS, "seed"))
-        yield label or str(key), part.sort_values("examples", kind="stable")
-
-
-def _duplicates(frame: pd.DataFrame) -> Iterator[Finding]:
+def _duplicates(frame: pd.DataFrame, places: Places) -> Iterator[Finding]:
     keys = [*curve_columns(frame), "examples"]
     twice = frame.index[frame.duplicated([*keys, "loss"], keep=False)]
     if len(twice):
-        yield Finding("duplicate", tuple(twice), f"{len(twice)} rows ({_rows(twice)}) repeat another row entirely")
+        yield Finding("duplicate", tuple(twice), f"{places(twice)} repeat another row entirely")
     if "seed" in frame:
         clash = frame[frame.duplicated(keys, keep=False) & ~frame.duplicated([*keys, "loss"], keep=False)].index
         if len(clash):
-            yield Finding("conflict", tuple(clash), f"rows {_rows(clash)} are the same run with different losses")
+            yield Finding("conflict", tuple(clash), f"{places(clash)} are the same run with different losses")
 
 
-def _curve_findings(label: str, curve: pd.DataFrame) -> Iterator[Finding]:
-    level = curve.groupby("examples")["loss"].mean()
-    n, loss = level.index.to_numpy(dtype=float), level.to_numpy(dtype=float)
-    if len(loss) < 2:
+@dataclass(frozen=True)
+class _Levels:
+    """Mean loss per curve and size, curve by curve and size by size: (N,) each; ``pair[i]`` says i and i+1 are one."""
+
+    curve: np.ndarray
+    n: np.ndarray
+    loss: np.ndarray
+    pair: np.ndarray
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame, curve: np.ndarray) -> _Levels:
+        level = frame.groupby([curve, frame["examples"]], sort=True)["loss"].mean()
+        codes, n = (np.asarray(level.index.get_level_values(i)) for i in (0, 1))
+        return cls(codes, n.astype(float), level.to_numpy(dtype=float), np.diff(codes) == 0)
+
+
+def _curve_findings(frame: pd.DataFrame) -> Iterator[Finding]:
+    """Repeated values, rises and straight lines, in the order of the curves."""
+    if not len(frame):
         return
-    same = np.flatnonzero(np.isclose(np.diff(loss), 0.0, atol=1e-9))
-    if len(same):
-        yield Finding(
-            "repeated value",
-            _at(curve, n, same + 1),
-            f"{label}: the loss is the same at two sizes, {n[same[0]]:g} and {n[same[0] + 1]:g}",
-        )
-    up = np.flatnonzero(np.diff(np.log(loss)) > 0)
-    if len(up):
-        yield Finding(
-            "rise", _at(curve, n, up + 1), f"{label}: the loss rises from {n[up[0]]:g} to {n[up[0] + 1]:g} examples"
-        )
-    straight = _straight(np.log(n), loss)
-    if len(straight):
-        yield Finding(
-            "straight line",
-            _at(curve, n, straight),
-            f"{label}: {len(straight)} points up to {n[straight[-1]]:g} lie on a line in log examples: made by hand?",
-        )
+    keys = curve_columns(frame)
+    curve = np.zeros(len(frame), dtype=int)
+    if keys:
+        curve = frame.groupby(keys, dropna=False, sort=True).ngroup().to_numpy()
+    level = _Levels.of(frame, curve)
+    step, rise = np.diff(level.loss), np.diff(np.log(level.loss))
+    same = level.pair & np.isclose(step, 0.0, atol=1e-9)
+    up = level.pair & (rise > 0) & ~same
+    line = _straight(level)
+    for code in np.unique(level.curve[[*np.flatnonzero(same | up), *line]]):
+        part = frame[curve == code]
+        name = _label(part, keys)
+        here = level.curve[:-1] == code
+        for kind, mask, says in (("repeated value", same, "is the same at"), ("rise", up, "rises between")):
+            at = np.flatnonzero(mask & here)
+            if len(at):
+                first, second = level.n[at[0]], level.n[at[0] + 1]
+                what = f"{name}: the loss {says} {first:g} and {second:g} examples"
+                what += f", and {len(at) - 1} times more" if len(at) > 1 else ""
+                yield Finding(kind, _at(part, level.n[at + 1]), what)
+        own = line[level.curve[line] == code]
+        if len(own):
+            what = f"{len(own)} points up to {level.n[own[-1]]:g} lie on a line in log examples: made by hand?"
+            yield Finding("straight line", _at(part, level.n[own]), f"{name}: {what}")
 
 
-def _straight(x: np.ndarray, loss: np.ndarray) -> np.ndarray:
-    """Four or more points on a falling straight line: three slopes equal to 1e-4, which noise does not do."""
-    slope = np.diff(loss) / np.diff(x)
-    equal = np.flatnonzero((np.abs(np.diff(slope)) < 1e-4 * np.abs(slope[1:])) & (np.abs(slope[1:]) > 1e-3))
-    keep = [i for i in equal if i + 1 in equal]
-    return np.unique([j for i in keep for j in range(i, i + 4)]).astype(int)
+def _label(curve: pd.DataFrame, keys: list[str]) -> str:
+    """A curve's name: its words, or else its numbers."""
+    first = curve.iloc[0]
+    words = [str(first[name]) for name in keys if name in (*KEYS, "seed")]
+    return " ".join(words or [f"{name}={first[name]:g}" for name in keys]) or "the only curve"
+
+
+def _straight(level: _Levels) -> np.ndarray:
+    """Places of four or more points on a falling straight line: three slopes equal to 1e-4, which noise does not do."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope = np.where(level.pair, np.diff(level.loss) / np.diff(np.log(level.n)), np.nan)
+    near = np.abs(np.diff(slope)) < 1e-4 * np.abs(slope[1:])
+    equal = np.flatnonzero(near & (np.abs(slope[1:]) > 1e-3))
+    starts = equal[np.isin(equal + 1, equal)]
+    return np.unique(starts[:, None] + np.arange(4)).astype(int)
 
 
 def _copies(frame: pd.DataFrame) -> Iterator[Finding]:
     """The same value to many digits at the same size in two different curves."""
-    digits = frame[(frame["loss"] * 1e7 % 1e3 > 1) & (frame["loss"] * 1e7 % 1e3 < 999)]
-    decimals = (digits["loss"] * 1e10 % 1e8).round()
-    place = pd.DataFrame({"examples": digits["examples"], "decimals": decimals})
+    decimals = (frame["loss"] * 1e10 % 1e8).round()
+    # Losses rounded to six digits or fewer share decimals by chance.
+    long = (decimals % 1e4 != 0) & (decimals % 1e4 != 9999)
+    place = pd.DataFrame({"examples": frame["examples"], "decimals": decimals})[long]
     twice = place[place.duplicated(keep=False)]
-    for rows in twice.groupby(["examples", "decimals"]).groups.values():
-        part = digits.loc[rows]
-        keys = curve_columns(part)
-        names = part[keys].drop_duplicates() if keys else part.iloc[:1]
-        if len(names) > 1:
-            where = " and ".join(names["base" if "base" in names else keys[0]].astype(str).tolist()[:2])
-            yield Finding(
-                "shared decimals",
-                tuple(part.index),
-                f"{where} share their decimals at {part['examples'].iloc[0]:g} examples: copied?",
-            )
+    keys = curve_columns(frame)
+    if not len(twice) or not keys:
+        return
+    for rows in list(twice.groupby(["examples", "decimals"]).groups.values())[:_MOST_COPIES]:
+        part = frame.loc[rows]
+        if len(part[keys].drop_duplicates()) > 1:
+            column = next((name for name in ("base", *keys) if name in keys and part[name].nunique() > 1), keys[0])
+            where = " and ".join(part[column].astype(str).tolist()[:2])
+            what = f"{where} share their decimals at {part['examples'].iloc[0]:g} examples: copied?"
+            yield Finding("shared decimals", tuple(part.index), what)
 
 
-def _at(curve: pd.DataFrame, n: np.ndarray, which: np.ndarray) -> tuple[int, ...]:
-    return tuple(int(row) for row in curve.index[curve["examples"].isin(n[which])])
+def _at(curve: pd.DataFrame, n: np.ndarray) -> tuple[int, ...]:
+    return tuple(int(row) for row in curve.index[curve["examples"].isin(n)])
