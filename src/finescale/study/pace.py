@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
+from finescale.study import index
 from finescale.study.plan import Kind, Plan, Step
 from finescale.study.store import Store
 
@@ -49,8 +50,8 @@ def work_of(steps: Iterable[Step]) -> dict[Kind, float]:
 
 def measured(store: Store, plan: Plan) -> Pace:
     """The pace of a study's finished steps."""
-    pace, finished = Pace(), store.finished(plan)
-    for step in plan.steps.values():
-        if step.id in finished and (seconds := store.record(step).get("seconds")) is not None:
-            pace.add(step, seconds)
+    pace, seen = Pace(), index.fresh(store, plan).records
+    for id, seconds in zip(seen["id"].to_pylist(), seen["seconds"].to_pylist(), strict=True):
+        if seconds is not None:
+            pace.add(plan.steps[id], seconds)
     return pace

@@ -2,11 +2,15 @@
 
 Columns are those of ``finescale.core`` and of a record. A metric's column is its name with ``_`` for ``-``. Beside it
 stands what the untouched base gets (``zero_…``) and, for metrics of decoded answers, the interval (``…_low``,
-``…_high``). A score that a record lacks is missing (NaN), never 0; ``refused`` says why.
+``…_high``). A score that a record lacks is missing (NaN), never 0; ``refused`` says why. ``epochs`` are passes over
+the examples as they were made, ``epochs_asked`` what the recipe asked for: the least and the most steps may part them,
+and a run may stop early.
 """
 
 from __future__ import annotations
 
+import json
+import math
 from typing import Any
 
 import pandas as pd
@@ -14,7 +18,9 @@ import pandas as pd
 from finescale import registry
 from finescale.core import BaseSpec
 from finescale.lab.metrics.flags import RATES
-from finescale.study.plan import Plan, Step, size_label
+from finescale.study import index
+from finescale.study.index import SCORE, ZERO
+from finescale.study.plan import Plan, size_label
 from finescale.study.store import Store
 
 FAMILY = "ladder"
@@ -31,17 +37,32 @@ COLUMNS = [
     *FACTORS,
     *("zero_loss", "loss_low", "loss_high", "perplexity", "zero_perplexity", "bits_per_byte", "zero_bits_per_byte"),
     *(name for name in COPIED if name not in FACTORS),
+    "epochs_asked",
 ]
-PROBE_COLUMNS = ["run", "probe", "metric", "value", "low", "high", "zero_value", *(c for c in FACTORS if c != "run")]
-WORDS = {"task", "method", "base", "family", "run", "flag", "probe", "metric"}
+MADE = ["epochs", "epochs_asked", "unique_examples", "steps"]
+"""How much a run was trained, which the long table has beside what was lost."""
+PROBE_COLUMNS = [
+    *("run", "probe", "metric", *index.PROBE_FIELDS),
+    *(name for name in FACTORS if name != "run"),
+    *MADE,
+]
 
 
 def table(store: Store, plan: Plan) -> pd.DataFrame:
     """One row per finished run of the plan. ``zero_loss`` is the loss of the untouched base."""
+    found = index.fresh(store, plan).of("run")
+    columns: dict[str, Any] = {name: found[name] for name in COPIED} | _factors(plan, found)
+    columns |= {"zero_loss": _of(found, f"{ZERO}nll")}
+    columns |= {f"loss_{end}": _of(found, f"{SCORE}nll:{end}") for end in ("low", "high")}
+    for metric in ("perplexity", "bits-per-byte"):
+        value, _, _, untouched = _columns(metric)
+        columns |= {value: _of(found, f"{SCORE}{metric}:value"), untouched: _of(found, f"{ZERO}{metric}")}
     decoded = _decoded_metrics(plan)
+    for metric in decoded:
+        sources = (*(f"{SCORE}{metric}:{part}" for part in ("value", "low", "high")), f"{ZERO}{metric}")
+        columns |= {name: _of(found, source) for name, source in zip(_columns(metric), sources, strict=True)}
     beside = [name for metric in decoded for name in _columns(metric)]
-    rows = [_row(step, record, bases, decoded) for step, record, bases in _finished(store, plan)]
-    return _typed(pd.DataFrame(rows, columns=[*COLUMNS, *beside]))
+    return pd.DataFrame(columns, columns=[*COLUMNS, *beside]).reset_index(drop=True)
 
 
 def probes(store: Store, plan: Plan) -> pd.DataFrame:
@@ -49,38 +70,28 @@ def probes(store: Store, plan: Plan) -> pd.DataFrame:
 
     ``loss`` is the run's on its own task, so that what was lost stands beside what was learned.
     """
-    rows = []
-    for step, record, bases in _finished(store, plan):
-        run = _factors(step, record, bases)
-        for probe, found in record.get("probes", {}).items():
-            zero = {score["metric"]: score["value"] for score in found["zero_scores"]}
-            rows += [
-                run
-                | {"probe": probe, "zero_value": zero.get(score["metric"])}
-                | {key: score.get(key) for key in ("metric", "value", "low", "high")}
-                for score in found["scores"]
-            ]
-    return _typed(pd.DataFrame(rows, columns=PROBE_COLUMNS))
+    found = index.fresh(store, plan, probes=True)
+    assert found.probes is not None
+    runs = found.of("run")
+    beside = pd.DataFrame({name: runs[name] for name in MADE if name in runs} | _factors(plan, runs), index=runs.index)
+    long = found.probes.to_pandas()
+    place = runs.index.get_indexer(pd.Index(long["id"]))
+    long = long.assign(place=place)[place >= 0].sort_values("place", kind="stable")
+    whole: pd.DataFrame = long.join(beside, on="id")[PROBE_COLUMNS].reset_index(drop=True)
+    return whole
 
 
 def refused(store: Store, plan: Plan) -> dict[str, str]:
     """Metrics that some finished run could not compute, with what to install."""
     reasons: dict[str, str] = {}
-    for _, record, _ in _finished(store, plan):
-        reasons |= record.get("refused", {})
+    for said in index.fresh(store, plan).of("run")["refused"].dropna().unique():
+        reasons |= json.loads(said)
     return reasons
 
 
 def base_label(base: BaseSpec) -> str:
     """Name of a base in tables: rung and pretraining size, as hub models are named with a revision."""
     return f"{base.name}@{size_label(base.pretrain_tokens)}"
-
-
-def _finished(store: Store, plan: Plan) -> list[tuple[Step, dict[str, Any], dict[str, Step]]]:
-    """Each finished run with its record, and the plan's bases by fingerprint."""
-    finished = store.finished(plan)
-    bases = {base.spec.fingerprint(): base for base in plan.of("base")}
-    return [(step, store.record(step), bases) for step in plan.of("run") if step.id in finished]
 
 
 def _decoded_metrics(plan: Plan) -> list[str]:
@@ -96,39 +107,31 @@ def _columns(metric: str) -> tuple[str, str, str, str]:
     return name, f"{name}_low", f"{name}_high", f"zero_{name}"
 
 
-def _factors(step: Step, record: dict[str, Any], bases: dict[str, Step]) -> dict[str, Any]:
-    run: Any = step.spec
-    base: Any = bases[run.base].spec
-    losses = (score["value"] for score in record["scores"] if score["metric"] == "nll")
-    return {key: record.get(key) for key in ("model_params", "pretrain_tokens", "pet_params")} | {
-        "task": run.task.name,
-        "method": run.method.name,
-        "base": base_label(base),
-        "family": FAMILY,
-        "examples": run.examples,
-        "loss": next(losses, None),
-        "seed": run.seed_subset,
-        "run": step.id,
-        "pet_size": run.method.pet_size,
-        "flag": record["flag"] or "",
+def _factors(plan: Plan, found: pd.DataFrame) -> dict[str, Any]:
+    """Columns that say what each run found is, and its loss; in the order of ``found``, whose index holds run ids."""
+    bases = {base.spec.fingerprint(): base_label(base.spec) for base in plan.of("base")}  # type: ignore[arg-type]
+    runs: list[Any] = [plan.steps[id].spec for id in found.index]
+    columns = {
+        "task": [run.task.name for run in runs],
+        "method": [run.method.name for run in runs],
+        "base": [bases[run.base] for run in runs],
+        "family": [FAMILY] * len(runs),
+        "examples": _numbers([run.examples for run in runs]),
+        "seed": _numbers([run.seed_subset for run in runs]),
+        "run": list(found.index),
+        "pet_size": _numbers([run.method.pet_size for run in runs]),
+        "flag": found["flag"].fillna(""),
+        "epochs_asked": _numbers([run.recipe.epochs for run in runs]),
     }
+    copied = {name: found[name] for name in ("model_params", "pretrain_tokens", "pet_params")}
+    return columns | copied | {"loss": _of(found, f"{SCORE}nll:value")}
 
 
-def _row(step: Step, record: dict[str, Any], bases: dict[str, Step], decoded: list[str]) -> dict[str, Any]:
-    scores = {score["metric"]: score for score in record["scores"]}
-    zero = {score["metric"]: score["value"] for score in record["zero_scores"]}
-    loss = scores.get("nll", {})
-    row = {key: record.get(key) for key in COPIED} | _factors(step, record, bases)
-    row |= {"zero_loss": zero.get("nll"), "loss_low": loss.get("low"), "loss_high": loss.get("high")}
-    for metric in ("perplexity", "bits-per-byte"):
-        value, _, _, untouched = _columns(metric)
-        row |= {value: scores.get(metric, {}).get("value"), untouched: zero.get(metric)}
-    for metric in decoded:
-        score = scores.get(metric, {})
-        row |= dict(zip(_columns(metric), (*map(score.get, ("value", "low", "high")), zero.get(metric)), strict=True))
-    return row
+def _numbers(values: list[Any]) -> Any:
+    """Numbers as an array, NaN where one is missing."""
+    return pd.to_numeric(pd.Series(values, dtype=object)).to_numpy()
 
 
-def _typed(frame: pd.DataFrame) -> pd.DataFrame:
-    """Everything but the words as numbers, so that what is missing is NaN."""
-    return frame.assign(**{name: pd.to_numeric(frame[name]) for name in frame.columns if name not in WORDS})
+def _of(found: pd.DataFrame, name: str) -> Any:
+    """A column of the index; all missing where no record has it."""
+    return found.get(name, math.nan)
