@@ -1,9 +1,11 @@
 """How the best learning rate moves with PET size, and what the rule that carries it costs against a search per size.
 
-Pretrains one small base, finetunes it at every size over a grid of rates, and compares the loss at the rate carried
-from the reference size by ``Method.rate_at`` with the best of each size's own search. Needs a prepared data folder of a
-study, for example the demo's:
+Pretrains small bases, finetunes each at every size over a grid of rates, and compares the loss at the rate carried from
+the reference size by ``Method.rate_at`` with the best of each size's own search, over the same seeds. Needs a prepared
+data folder of a study, for example the demo's:
     python benchmarks/rank_rates.py finescale-demo/data/* --method lora --sizes 1 4 16 64
+    python benchmarks/rank_rates.py finescale-demo/data/* --method prompt --sizes 4 16 64 --reference 16 \
+        --grid 0.03 0.1 0.3 1
 """
 
 from __future__ import annotations
@@ -56,20 +58,21 @@ class Bench:
         return self.found[key]
 
 
-def pretrained(asked: argparse.Namespace, out: Path) -> Path:
-    """A base of the asked rung and size."""
-    shape = ladder.shape(asked.rung, words.load(asked.data).get_vocab_size(), 128)
+def pretrained(asked: argparse.Namespace, rung: str, out: Path) -> Path:
+    """A base of a rung at the asked size."""
+    shape = ladder.shape(rung, words.load(asked.data).get_vocab_size(), 128)
     recipe = PretrainRecipe(batch_tokens=512, warmup_tokens=30_000)
-    spec = BaseSpec(name=asked.rung, shape=shape, data="-", pretrain_tokens=asked.tokens, recipe=recipe, seed=0)
+    spec = BaseSpec(name=rung, shape=shape, data="-", pretrain_tokens=asked.tokens, recipe=recipe, seed=0)
     loss = steps.pretrain(spec, out, asked.data, None, lambda _: None)["valid_nats_per_token"]
-    print(f"base {asked.rung}: {loss:.3f} nats per token of held-out text after {asked.tokens:,} tokens", flush=True)
+    print(f"base {rung}: {loss:.3f} nats per token of held-out text after {asked.tokens:,} tokens", flush=True)
     return out
 
 
 def compare(bench: Bench, options: dict[str, float | bool | str]) -> Table:
     """The losses of one choice of options over sizes and rates, and the rule's against the best."""
     asked, method = bench.asked, registry.get("method", bench.asked.method)
-    title = f"{asked.method} {options or ''}: dev nats per target token, untouched base {bench.zero:.4f}"
+    on = f"{asked.method} {options or ''} on width {bench.shape.width}"
+    title = f"{on}: dev nats per target token, untouched base {bench.zero:.4f}"
     table = Table(
         method.size_word, *(f"{rate:g}" for rate in asked.grid), "best", "rule", "excess", "seeds", title=title
     )
@@ -99,22 +102,27 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--task", default="mt-en-de")
     parser.add_argument("--method", default="lora")
-    parser.add_argument("--rung", default="xs")
+    parser.add_argument("--rungs", nargs="+", default=["xs", "s"])
     parser.add_argument("--tokens", type=int, default=400_000)
     parser.add_argument("--examples", type=int, default=500)
     parser.add_argument("--dev", type=int, default=200)
     parser.add_argument("--epochs", type=float, default=2.0)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 4, 16, 64])
     parser.add_argument("--reference", type=int, default=4)
+    parser.add_argument("--scales", nargs="+", choices=["alpha", "rslora"], default=["alpha", "rslora"])
     parser.add_argument("--grid", type=float, nargs="+", default=[1e-3 * 2.0**power for power in range(6)])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     asked = parser.parse_args()
     console = Console(width=130)
-    with tempfile.TemporaryDirectory() as out:
-        bench = Bench(asked, pretrained(asked, Path(out)))
-        for options in ({"rslora": False}, {"rslora": True}) if asked.method == "lora" else ({},):
-            console.print(compare(bench, dict(options)))
-    spent = f"{len(bench.found)} runs on {len(bench.train)} examples, {asked.epochs:g} epochs"
+    scales = [{"rslora": scale == "rslora"} for scale in asked.scales] if asked.method == "lora" else [{}]
+    runs = 0
+    for rung in asked.rungs:
+        with tempfile.TemporaryDirectory() as out:
+            bench = Bench(asked, pretrained(asked, rung, Path(out)))
+            for options in scales:
+                console.print(compare(bench, dict(options)))
+            runs += len(bench.found)
+    spent = f"{runs} runs on {asked.examples} examples, {asked.epochs:g} epochs, seeds {asked.seeds}"
     console.print(f"{spent}; excess: loss at the rule's rate less that at the best; seeds: their standard deviation")
 
 

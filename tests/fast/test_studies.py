@@ -73,6 +73,18 @@ def test_the_papers_grid_is_that_of_its_tables() -> None:
     assert {run.examples for run in chinese} >= {1_000_000, 25_000_000}
 
 
+@pytest.mark.parametrize("name", ["paper", "paper-en-zh", "pythia"])
+def test_what_nobody_here_can_run_says_its_hours_memory_and_devices(name: str) -> None:
+    summary = summarise(preview(ROOT / "studies" / f"{name}.toml", lambda _: None))
+    assert summary.seconds is not None
+    assert f"left on {summary.workers} workers" in str(summary)
+    assert f"if a worker keeps up {110 if 'paper' in name else 125} TFLOP/s" in str(summary)
+    assert summary.device_gb is not None
+    assert "activations" in str(summary)
+    if "paper" in name:  # 16.8e9 weights in fp32, their gradients, Adafactor's state and two copies of the weights
+        assert summary.devices["base"] > 4 * 4 * 15e9 / (summary.device_gb * 1e9)
+
+
 def test_the_miniature_has_the_four_factors_three_methods_and_three_tasks() -> None:
     runs, bases = steps_of("miniature", "run"), steps_of("miniature", "base")
     assert len({run.task.name for run in runs}) == len({run.method.name for run in runs}) == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -181,6 +182,20 @@ def test_own_task_with_bad_lines_names_them(tmp_path: Path) -> None:
     assert "line 4: is not JSON" in text
 
 
+@pytest.mark.parametrize("template", [True, False], ids=["template", "layout"])
+@pytest.mark.parametrize("broken", [1, 2, 12], ids=["one", "two", "all"])
+def test_a_broken_line_is_the_only_fault_told(tmp_path: Path, template: bool, broken: int) -> None:
+    write_rows(tmp_path / "mine.jsonl", 12)
+    lines = (tmp_path / "mine.jsonl").read_text().splitlines()
+    (tmp_path / "mine.jsonl").write_text("\n".join(line[:9] if i < broken else line for i, line in enumerate(lines)))
+    study = OWN if template else re.sub("(template|target) +=.*\n", "", OWN)
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, study)
+    told = [fault.what for fault in caught.value.faults]
+    assert told[:2] == [f"mine.jsonl, line {number}: is not JSON" for number in (1, 2)[:broken]]
+    assert len(told) == min(broken, 4), "the first three, and how many there are in all"
+
+
 @pytest.mark.parametrize(
     ("template", "what"),
     [
@@ -236,10 +251,22 @@ def test_a_probe_says_what_is_wrong_with_it(tmp_path: Path) -> None:
     assert "tier language 'fr'" in found["evaluate.probes[5]"], "the starter tier has English and German alone"
 
 
+def test_what_no_base_can_read_or_have_is_refused_by_name(tmp_path: Path) -> None:
+    asked = '[evaluate]\nprobes = ["en-de@99", "en-de@3", "task:summarise"]\n'
+    told = faults(tmp_path, TOML.replace("rank = 4", "rank = [4, 5000]") + asked)
+    assert "99 demonstrations take 1188 tokens or more, and base.context is 128" in told["evaluate.probes[0]"]
+    assert "ask for 3 at most" in told["evaluate.probes[0]"]
+    assert "evaluate.probes[1]" not in told
+    assert "rank 5000 is beyond the width of every base; the widest has 80" in told["methods.lora.rank[1]"]
+    assert "too few for task 'summarise'" in told["base.context"]
+    assert read(tmp_path, TOML.replace("rank = 4", "rank = [4, 64]")).methods["lora"].sizes == (4, 64), "s can have it"
+
+
 def test_probes_by_task_name_tasks_of_the_study(tmp_path: Path) -> None:
     found = faults(tmp_path, TOML + '[evaluate.probes]\nmt-en-dee = ["text:en"]\n')
     assert "did you mean 'mt-en-de'" in found["evaluate.probes.mt-en-dee"]
-    spec = read(tmp_path, TOML + '[evaluate.probes]\nmt-en-de = ["text:en", "task:summarise"]\n')
+    short = "[tasks.summarise]\nmax_source_tokens = 64\n"
+    spec = read(tmp_path, TOML + short + '[evaluate.probes]\nmt-en-de = ["text:en", "task:summarise"]\n')
     assert spec.probes("mt-en-de") == ("text:en", "task:summarise")
     assert spec.task_names == ("mt-en-de", "summarise")
     spec = read(tmp_path, TOML + '[evaluate.probes]\n"*" = ["text:en"]\nmt-en-de = []\n')

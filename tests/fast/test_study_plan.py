@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import time
@@ -239,6 +240,7 @@ def test_epochs_are_a_factor_of_their_own(tmp_path: Path) -> None:
 
 def test_evaluation_enters_the_runs_and_not_the_bases(tmp_path: Path) -> None:
     probed = '[evaluate]\nmetrics = ["chrf", "bleu"]\ndecoded = 20\nprobes = ["text:de", "text:en", "task:summarise"]\n'
+    probed += "[tasks.summarise]\nmax_source_tokens = 64\n"
     plain, plan = planned(tmp_path / "plain", TOML), planned(tmp_path / "probed", TOML + probed)
     assert [base.fingerprint() for base in bases_of(plain)] == [base.fingerprint() for base in bases_of(plan)]
     run, data = plan.of("run")[0].spec, plan.of("data")[0].spec
@@ -291,6 +293,47 @@ def test_a_plan_tells_memory_disk_time_and_price(tmp_path: Path) -> None:
     assert summary.memory["base"] > 0 < summary.memory["run"]
     assert "MiB a run" in str(summary)
     assert summary.disk > 0
+
+
+def test_a_plan_shows_memory_by_part_and_the_devices_it_means(tmp_path: Path) -> None:
+    toml = TOML.replace('"s"]', '"4xl"]') + "[base.recipe]\nbatch_tokens = 65536\n[run]\nmemory_gb = 1\n"
+    summary = summarise(toy_study(tmp_path, toml))
+    for kind in ("base", "run"):
+        assert sum(summary.memory_parts[kind].values()) == summary.memory[kind]
+    assert summary.memory_parts["base"]["gradients"] == summary.memory_parts["base"]["weights"]
+    assert summary.least_memory["base"] < summary.memory["base"] / 2
+    assert summary.devices["base"] == math.ceil(summary.least_memory["base"] / 1e9) > 1
+    assert "activations" in str(summary)
+    assert f"in parts: {summary.devices['base']} devices of 1 GB at the least" in str(summary)
+    assert summarise(toy_study(tmp_path / "other", TOML)).devices == {}, "no size of a device, no number of them"
+
+
+def test_what_will_be_refused_or_left_out_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FINESCALE_CACHE", str(tmp_path / "cache"))
+    asked = '[evaluate]\nmetrics = ["bleurt", "chrf"]\ndecoded = 20\nprobes = ["en-de@3", "en-de@1"]\n'
+    notes = summarise(toy_study(tmp_path, TOML.replace("rank = 4", "rank = [4, 64]") + asked)).notes
+    bleurt, rank, shots = ([note for note in notes if word in note] for word in ("bleurt", "rank 64", "demonstrations"))
+    assert bleurt == ["bleurt will be refused as it is: not installed: finescale metrics install bleurt"]
+    assert rank == ["lora of rank 64 is beyond the width of xs (48): there it can do no more than rank 48"]
+    assert shots == [
+        "en-de@3: demonstrations take about 105 of 128 tokens; questions too long for the rest are left out"
+    ]
+    assert not [note for note in summarise(toy_study(tmp_path / "plain", TOML)).notes if "refused" in note]
+
+
+def test_rates_may_be_searched_on_each_task(tmp_path: Path) -> None:
+    toml = TOML.replace('["mt-en-de"]', '["mt-en-de", "mt-en-zh"]').replace("[base]", '[data]\ntier = "core"\n[base]')
+    toml = toml.replace("learning_rate = 1e-3\n", "")
+    one = planned(tmp_path / "one", toml + "[rate_search]\nexamples = 100\n")
+    each = planned(tmp_path / "each", toml + '[rate_search]\nexamples = 100\nper = "task"\n')
+    assert [step.spec.task.name for step in one.of("rate")] == ["mt-en-de"] * 2
+    assert sorted(step.spec.task.name for step in each.of("rate")) == ["mt-en-de", "mt-en-de", "mt-en-zh", "mt-en-zh"]
+    assert {step.id.rpartition("-")[2] for step in one.of("rate")} < {
+        step.id.rpartition("-")[2] for step in each.of("rate")
+    }, "the first task's searches are the same"
+    tasks = {step.spec.fingerprint(): step.spec.task.name for step in each.of("rate")}
+    assert all(tasks[run.spec.learning_rate] == run.spec.task.name for run in each.of("run"))
+    assert len({step.label for step in each.of("rate")}) == 4
 
 
 def test_memory_grows_with_the_base(tmp_path: Path) -> None:

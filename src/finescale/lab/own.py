@@ -142,11 +142,14 @@ def _told(prompt: list[Any], completion: list[Any]) -> dict[str, str]:
 
 
 def recognise(path: Path, where: str, faults: Faults) -> Layout | None:
-    """The one layout that all rows of a file have; rows of none, or of several layouts, are faults with their lines."""
+    """The one layout that all rows of a file have; where there is none, what is in its way is told with its lines."""
     found: dict[Layout | str, list[int]] = {}
+    broken: list[tuple[int, str]] = []
     for number, row in lines(path):
         if isinstance(row, dict):
             found.setdefault(_layout(row), []).append(number)
+        else:
+            broken.append((number, row))
     strange = [(key, numbers) for key, numbers in found.items() if isinstance(key, str)]
     for columns, numbers in strange[:MOST_LISTED]:
         known = "; ".join(" and ".join(layout.columns) for layout in (LAYOUTS[0], *LAYOUTS[2:]))
@@ -156,7 +159,10 @@ def recognise(path: Path, where: str, faults: Faults) -> Layout | None:
     if len(layouts) > 1:
         mixed = "; ".join(f"{layout.name} in {_listed(numbers)}" for layout, numbers in layouts.items())
         faults.add(where, f"{path.name} mixes layouts: {mixed}", "use one layout in a file, or a file for each")
-    return next(iter(layouts)) if len(layouts) == 1 and not strange else None
+    if len(layouts) == 1 and not strange:
+        return next(iter(layouts))  # broken lines are told by ``check``, which knows what they should hold
+    _fault_lines(path, broken, "each line is a JSON object", where, faults)
+    return None
 
 
 def _layout(row: Mapping[str, Any]) -> Layout | str:
@@ -172,6 +178,14 @@ def _listed(numbers: list[int]) -> str:
         return f"line {numbers[0]}"
     more = f" and {len(numbers) - 10} more" if len(numbers) > 10 else ""
     return f"lines {', '.join(map(str, numbers[:10]))}{more}"
+
+
+def _fault_lines(path: Path, bad: list[tuple[int, str]], fix: str, where: str, faults: Faults) -> None:
+    """Fault the first few wrong lines one by one, and the others together."""
+    for number, what in bad[:MOST_LISTED]:
+        faults.add(where, f"{path.name}, line {number}: {what}", fix)
+    if len(bad) > MOST_LISTED:
+        faults.add(where, f"{path.name}: {len(bad)} lines in all are wrong", _listed([number for number, _ in bad]))
 
 
 def check(path: Path, form: Form, where: str, faults: Faults) -> int:
@@ -190,11 +204,7 @@ def check(path: Path, form: Form, where: str, faults: Faults) -> int:
             fields_of(row, form)
         except ValueError as problem:
             bad.append((number, str(problem)))
-    for number, what in bad[:MOST_LISTED]:
-        fix = f"each line is a JSON object with text in {', '.join(form.fields)}"
-        faults.add(where, f"{path.name}, line {number}: {what}", fix)
-    if len(bad) > MOST_LISTED:
-        faults.add(where, f"{path.name}: {len(bad)} lines in all are wrong", _listed([number for number, _ in bad]))
+    _fault_lines(path, bad, f"each line is a JSON object with text in {', '.join(form.fields)}", where, faults)
     if left and not bad:
         named = "; ".join(f"{name!r} ({_listed(numbers)})" for name, numbers in left.items())
         ignore = ", ".join(json.dumps(name, ensure_ascii=False) for name in left)

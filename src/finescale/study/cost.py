@@ -23,10 +23,11 @@ from finescale.core import (
     Shape,
     TaskSpec,
 )
-from finescale.lab.ladder import LIBRARIES, count, forward_flops, memory, train_flops
+from finescale.lab.ladder import Memory, count, forward_flops, memory, train_flops
 
 BASE_COPIES = 7
 """Of a base in fp32: its weights, its trunk (weights and two moments) and a state to resume from while it is made."""
+BYTES_A_WEIGHT = 4
 BYTES_PER_TASK = 10_000_000
 BYTES_PER_RUN = 50_000
 """A run's record and curve: 20 to 40 kB as seen, rounded up."""
@@ -66,31 +67,43 @@ def evaluate_flops(shape: Shape, run: RunSpec, probes: Iterable[ProbeSpec]) -> f
     return forward_flops(shape, read)
 
 
-def step_memory(spec: Noun, shapes: Mapping[str, Shape]) -> int:
-    """Estimated bytes that a base, rate or run step holds at its peak, its worker's libraries included.
+def step_memory(spec: Noun, shapes: Mapping[str, Shape], whole: bool = True) -> Memory | None:
+    """Estimated bytes that a base, rate or run step holds at its peak, by part; its worker's libraries come on top.
 
     Args:
-        spec: of the step; a published model is not made here and counts nothing.
+        spec: of the step; a published model is not made here and needs nothing.
         shapes: shape of each base by its fingerprint.
+        whole: a batch at once; else in as many parts as it can be worked through in, a row or an example at a time.
     """
     if isinstance(spec, BaseSpec):
-        rows = max(1, spec.recipe.batch_tokens // spec.shape.context)
-        whole = count(spec.shape).total
-        return LIBRARIES + memory(spec.shape, whole, rows, spec.shape.context, spec.recipe.optimiser).total
+        rows = max(1, spec.recipe.batch_tokens // spec.shape.context) if whole else 1
+        return memory(spec.shape, count(spec.shape).total, rows, spec.shape.context, spec.recipe.optimiser)
     if isinstance(spec, RunSpec | RateSearch):
         shape, method = shapes[spec.base], registry.get("method", spec.method.name)
-        rows = math.ceil(spec.recipe.batch_examples * length(spec.task, spec.method) / shape.context)
+        examples = spec.recipe.batch_examples if whole else 1
+        rows = math.ceil(examples * length(spec.task, spec.method) / shape.context)
         trained = method.pet_params(shape, spec.method.pet_size)
-        return LIBRARIES + memory(shape, trained, rows, shape.context, spec.recipe.optimiser).total
-    return 0
+        return memory(shape, trained, rows, shape.context, spec.recipe.optimiser)
+    return None
+
+
+def kept_disk(run: RunSpec, shape: Shape, keep: str) -> int:
+    """Bytes of the weights that a run leaves, in fp32: none, its adapter, or the whole model where all was trained."""
+    method = registry.get("method", run.method.name)
+    if keep == "scores" or (keep == "adapters" and method.size_word is None):
+        return 0
+    return BYTES_A_WEIGHT * int(method.pet_params(shape, run.method.pet_size))
 
 
 def step_disk(spec: Noun) -> int:
-    """Bytes a step may need on disk, by estimate: what it leaves and, for a base, a state to resume from."""
+    """Bytes a step may need on disk, by estimate: what it leaves and, for a base, a state to resume from.
+
+    Weights that runs keep on request come on top: ``kept_disk``.
+    """
     if isinstance(spec, DataSpec):
         return 2 * spec.stream_tokens + BYTES_PER_TASK * (len(spec.tasks) + len(spec.probes))
     if isinstance(spec, BaseSpec):
-        return 4 * BASE_COPIES * count(spec.shape).total
+        return BYTES_A_WEIGHT * BASE_COPIES * count(spec.shape).total
     if isinstance(spec, RunSpec):
         sets = 1 + len(spec.evaluate.probes)
         return BYTES_PER_RUN + ROW_BYTES * spec.task.test_examples + ANSWER_BYTES * sets * spec.evaluate.decoded

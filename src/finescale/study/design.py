@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from math import log10
+from math import ceil, log10
 from typing import Any
 
 from finescale import registry
+from finescale.lab import probes
+from finescale.lab.ladder import LIBRARIES
 from finescale.study.cost import step_disk, step_memory
 from finescale.study.families import params_of
 from finescale.study.lock import Study
 from finescale.study.pace import measured, work_of
 from finescale.study.plan import Kind, Plan, Step, size_label
+from finescale.study.relate import context_of, widths_of
 from finescale.study.run import cores
 from finescale.study.show import duration
 from finescale.study.spec import StudySpec
@@ -76,6 +79,10 @@ class Summary:
         paced_by: what ``seconds`` is reckoned from.
         workers: processes at a time.
         memory: estimated bytes of the largest step of each kind; all workers may hold as much at a time.
+        memory_parts: the same by what they are for.
+        least_memory: what the largest step needs at least, each batch worked through in parts.
+        device_gb: what a device holds, by ``[run] memory_gb``; None where that is not said.
+        devices: how many such devices hold the least; empty where that is not said.
         disk: estimated bytes of all records.
         usd: price of the device time left, where a price and the time are known.
         spans, notes: what the design can and cannot identify.
@@ -88,6 +95,10 @@ class Summary:
     paced_by: str
     workers: int
     memory: dict[str, int]
+    memory_parts: dict[str, dict[str, int]]
+    least_memory: dict[str, int]
+    device_gb: float | None
+    devices: dict[str, int]
     disk: int
     usd: float | None
     spans: tuple[Span, ...]
@@ -102,17 +113,27 @@ class Summary:
         names = {"base": "bases", "rate": "learning-rate searches", "run": "finetuning runs"}
         counts = ", ".join(f"{name}: {self.steps[kind]}" for kind, name in names.items())
         work = f"at most {self.flops['base']:.2g} FLOPs of pretraining, {self.flops['finetune']:.2g} of finetuning"
-        held = ", ".join(f"{_bytes(size)} a {kind}" for kind, size in self.memory.items() if size)
-        room = f"memory by estimate: {held}; disk: about {_bytes(self.disk)}" if held else "nothing is made here"
+        room = "\n".join([*self._room(), f"disk: about {_bytes(self.disk)}"])
         design = "\n".join(f"  {line}" for line in [*map(str, self.spans), *self.notes])
         done = f"{self.done} of {sum(self.steps.values())} steps done"
         return f"{counts}; {done}\n{work}; {self._time()}\n{room}\nThe design\n{design}"
+
+    def _room(self) -> Iterator[str]:
+        """Memory of each kind of step by part, and how many devices the least of it takes where one is too few."""
+        for kind, size in self.memory.items():
+            if not size:
+                continue
+            parts = ", ".join(f"{name} {_bytes(part)}" for name, part in self.memory_parts[kind].items())
+            yield f"memory by estimate: {_bytes(size)} a {kind} ({parts})"
+            if self.device_gb is not None and size > self.device_gb * 1e9:
+                least = f"{_bytes(self.least_memory[kind])} with each batch worked through in parts"
+                yield f"  {least}: {self.devices[kind]:,} devices of {self.device_gb:g} GB at the least"
 
     def _time(self) -> str:
         if self.done == sum(self.steps.values()):
             return "nothing is left to do"
         if self.seconds is None:
-            return "time unknown until the first steps are measured, or a speed is given as [run] tflops"
+            return "time unknown until the first steps are measured, or [run] tflops says what a worker keeps up"
         price = "" if self.usd is None else f", {self.usd:,.2f} USD"
         return f"about {duration(self.seconds)} left on {self.workers} workers{price}, {self.paced_by}"
 
@@ -125,7 +146,8 @@ def summarise(study: Study) -> Summary:
     workers = spec.run.workers or cores()
     left = work_of(step for step in plan.steps.values() if step.id not in finished)
     core_seconds, paced_by = _pace(study, left)
-    hourly = spec.budget.usd_per_device_hour
+    hourly, device = spec.budget.usd_per_device_hour, spec.run.memory_gb
+    parts, least = _memory(plan, whole=True), {kind: sum(need.values()) for kind, need in _memory(plan, False).items()}
     return Summary(
         steps={kind: len(plan.of(kind)) for kind in ("data", "base", "rate", "run")},
         done=len(finished),
@@ -133,7 +155,11 @@ def summarise(study: Study) -> Summary:
         seconds=None if core_seconds is None else core_seconds / workers,
         paced_by=paced_by,
         workers=workers,
-        memory=_memory(plan),
+        memory={kind: sum(need.values()) for kind, need in parts.items()},
+        memory_parts=parts,
+        least_memory=least,
+        device_gb=device,
+        devices={} if device is None else {kind: ceil(size / (device * 1e9)) for kind, size in least.items()},
         disk=sum(step_disk(step.spec) for step in plan.steps.values()),
         usd=None if core_seconds is None or hourly is None else core_seconds / 3600 * hourly,
         spans=tuple(_spans(study)),
@@ -151,15 +177,17 @@ def _pace(study: Study, left: dict[Kind, float]) -> tuple[float | None, str]:
     return None, ""
 
 
-def _memory(plan: Plan) -> dict[str, int]:
-    """Bytes of the largest step by kind."""
+def _memory(plan: Plan, whole: bool) -> dict[str, dict[str, int]]:
+    """Bytes of the step of each kind that needs most, by part; none of what is not made here."""
     bases: list[Any] = [step.spec for step in plan.of("base")]
     shapes = {base.fingerprint(): base.shape for base in bases}
-    largest: dict[str, int] = {}
+    found: dict[str, dict[str, int]] = {}
     for kind, steps in (("base", plan.of("base")), ("run", plan.of("run"))):
-        unlike = {_cell(step): step.spec for step in steps}
-        largest[kind] = max((step_memory(spec, shapes) for spec in unlike.values()), default=0)
-    return largest
+        unlike = {_cell(step): step.spec for step in steps}.values()
+        needs = [need for spec in unlike if (need := step_memory(spec, shapes, whole)) is not None]
+        largest = max(needs, key=lambda need: need.total, default=None)
+        found[kind] = {} if largest is None else asdict(largest) | {"libraries": LIBRARIES}
+    return found
 
 
 def _cell(step: Step) -> object:
@@ -200,9 +228,40 @@ def _notes(spec: StudySpec) -> Iterator[str]:
         yield "checkpoints of one run are not annealed: what looks like pretraining size is in part the learning rate"
     if spec.base.models:
         yield "published models: this study can be planned here, and not carried out"
+    yield from _refused_metrics(spec)
+    yield from _idle_ranks(spec)
+    yield from _long_probes(spec)
     if (price := spec.budget.usd_per_1000_examples) is not None:
         most = max(max(spec.examples(name, task)) for name in spec.methods for task in spec.finetune.tasks)
         yield f"{most:,} examples of one task cost {most / 1000 * price:,.2f} USD"
+
+
+def _refused_metrics(spec: StudySpec) -> Iterator[str]:
+    for name in spec.evaluate.metrics:
+        metric = registry.get("metric", name)
+        if metric.decoded and (needed := metric.needs()):
+            yield f"{name} will be refused as it is: {needed}"
+
+
+def _idle_ranks(spec: StudySpec) -> Iterator[str]:
+    for name, choice in spec.methods.items():
+        ranks = choice.sizes if registry.get("method", name).size_word == "rank" else ()
+        for base, width in widths_of(spec.base).items():
+            if beyond := [str(rank) for rank in ranks if rank > width]:
+                yield (
+                    f"{name} of rank {', '.join(beyond)} is beyond the width of {base} ({width}): "
+                    f"there it can do no more than rank {width}"
+                )
+
+
+def _long_probes(spec: StudySpec) -> Iterator[str]:
+    context = context_of(spec.base)
+    for name in dict.fromkeys(name for task in spec.finetune.tasks for name in spec.probes(task)):
+        if (taken := probes.parse(name).shots * probes.USUAL_SHOT) > context / 2:
+            yield (
+                f"{name}: demonstrations take about {taken} of {context} tokens; "
+                "questions too long for the rest are left out"
+            )
 
 
 def _bytes(size: float) -> str:

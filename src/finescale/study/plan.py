@@ -18,7 +18,9 @@ from finescale.core import (
     BaseSpec,
     DataSpec,
     EvaluateSpec,
+    ModelDataSpec,
     Noun,
+    PublicBase,
     RateSearch,
     RunSpec,
     TaskSpec,
@@ -27,7 +29,7 @@ from finescale.core import (
 from finescale.lab import probes
 from finescale.lab.ladder import train_flops
 from finescale.study.cost import evaluate_flops, finetune_flops, pretrain_work
-from finescale.study.families import PublicBase, params_of, public_base
+from finescale.study.families import params_of, public_base
 from finescale.study.files import FileTask
 from finescale.study.grid import Cell, cells, sizes_of
 from finescale.study.shapes import shape_of
@@ -107,7 +109,7 @@ class _Planner:
     def data(self) -> Step:
         spec = self.spec
         others = (name for name in spec.task_names if name not in self.tasks)
-        made = DataSpec(
+        asked = dict(
             corpus=f"{spec.data.corpus}/{spec.data.tier}",
             corpus_digest=self.digests.corpus,
             languages=spec.base.languages,
@@ -117,6 +119,8 @@ class _Planner:
             tasks=(*self.tasks.values(), *map(self._task, others)),
             probes=tuple(self.probes.values()),
         )
+        words = {public_base(name).tokenizer for name in spec.base.models}
+        made = ModelDataSpec(**asked, tokenizer=words.pop()) if words else DataSpec(**asked)
         return _step("data", f"{spec.data.corpus}-{spec.data.tier}", made, {}, 0.0)
 
     def steps(self) -> Iterator[Step]:
@@ -132,6 +136,8 @@ class _Planner:
     def _bases(self) -> Iterator[tuple[Size, Step]]:
         for name in self.spec.base.models:
             model = public_base(name)
+            row = min(model.shape.context, self.spec.base.context)
+            model = model.model_copy(update={"shape": model.shape.model_copy(update={"context": row})})
             label = f"{model.name.rpartition('/')[2]}-{size_label(model.pretrain_tokens)}"
             yield (model.name, model.pretrain_tokens), _step("base", label, model, {}, 0.0)
         for rung in self.spec.base.ladder:
@@ -177,9 +183,10 @@ class _Planner:
         place = (cell.rung, cell.tokens) if search.per == "base" else self._search_place()
         sizes = choice.sizes or (None,)
         size = cell.size if search.per == "pet-size" else sizes[0]
-        key = (cell.method, size, place)
+        task = cell.task if search.per == "task" else self.spec.finetune.tasks[0]
+        key = (cell.method, size, place, task)
         if key not in self.searches:
-            self.searches[key] = self._search(cell.method, size, place)
+            self.searches[key] = self._search(cell.method, size, place, self.tasks[task])
         return self.searches[key]
 
     def _search_place(self) -> Size:
@@ -191,10 +198,9 @@ class _Planner:
         at = [tokens for name, tokens in self.bases if name == rung]
         return rung, centre if centre in at else at[0]
 
-    def _search(self, name: str, size: int | None, place: Size) -> Step:
+    def _search(self, name: str, size: int | None, place: Size, task: TaskSpec) -> Step:
         spec, base = self.spec, self.bases[place]
         method = spec.methods[name].method(name, size)
-        task = self.tasks[spec.finetune.tasks[0]]
         rate = RateSearch(
             base=base.spec.fingerprint(),
             task=task,
@@ -205,9 +211,10 @@ class _Planner:
             seed=spec.rate_search.seed,
         )
         each = finetune_flops(_base(base).shape, task, method, rate.recipe, rate.examples)
-        what = {"method": "", "pet-size": str(size or ""), "base": f"-{size_label(place[1])}"}[spec.rate_search.per]
-        per, where = (what, "") if spec.rate_search.per == "pet-size" else ("", what)
-        label = f"{name}{per}-{place[0].rpartition('/')[2]}{where}"
+        per = spec.rate_search.per
+        many = str(size or "") if per == "pet-size" else ""
+        where = {"task": f"-{task.name}", "base": f"-{size_label(place[1])}"}.get(per, "")
+        label = f"{name}{many}-{place[0].rpartition('/')[2]}{where}"
         return _step("rate", label, rate, {"data": self.data.id, "base": base.id}, each * len(rate.grid))
 
     def _runs(self, cell: Cell, rate: Step | float) -> Iterator[Step]:

@@ -18,7 +18,16 @@ from finescale.study.families import public_base
 from finescale.study.fields import ALL
 from finescale.study.files import FileTask, check_built_in, check_task, spelled_out
 from finescale.study.shapes import shape_of
-from finescale.study.spec import Base, EvaluateChoice, Finetune, FitChoice, MethodChoice, OneFactor, RateSearchChoice
+from finescale.study.spec import (
+    TASK_PROBE,
+    Base,
+    EvaluateChoice,
+    Finetune,
+    FitChoice,
+    MethodChoice,
+    OneFactor,
+    RateSearchChoice,
+)
 
 TASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 RUNG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]*")
@@ -65,6 +74,8 @@ def relate(sections: dict[str, Any], folder: Path, faults: Faults) -> None:
     if finetune is not None:
         _own_recipes(methods, finetune, faults)
         _enough_examples(methods, finetune, search, counts, faults)
+    if base is not None:
+        _ranks_mean_something(base, methods, faults)
     if base is not None and finetune is not None:
         if sections.get("one_factor") is not None:
             _one_factor(sections["one_factor"], base, finetune, faults)
@@ -164,8 +175,9 @@ def _tasks(sections: dict[str, Any], folder: Path, faults: Faults) -> dict[str, 
             continue
         before = len(faults.found)
         counts = check_task(name, task, folder, faults)
-        if len(faults.found) == before:
-            sections["tasks"][name] = spelled_out(task, folder)
+        if len(faults.found) > before:
+            continue  # how many examples a faulty file has is not known
+        sections["tasks"][name] = spelled_out(task, folder)
         if counts.get("train") and finetune is not None:
             taken = {"dev": finetune.dev_examples, "test": finetune.test_examples}
             left[name] = counts["train"] - sum(size for split, size in taken.items() if split not in counts)
@@ -221,7 +233,8 @@ def asked(
                 place = f"methods.{name}.examples" + ("" if key == ALL else f".{task}")
                 yield place, task, choice.examples[key]
     if search is not None and any(len(choice.rates) > 1 for choice in methods.values()):
-        yield "rate_search.examples", finetune.tasks[0], (search.examples,)
+        for task in finetune.tasks if search.per == "task" else finetune.tasks[:1]:
+            yield "rate_search.examples", task, (search.examples,)
 
 
 def check_pool(where: str, examples: tuple[int, ...], task: str, pools: Mapping[str, int], faults: Faults) -> None:
@@ -259,23 +272,53 @@ def _probe(where: str, name: str, base: Base, sections: dict[str, Any], faults: 
         return
     if spec.kind == "task":
         _valid(where, spec.task, "task", tasks, faults)
-    elif spec.kind == "text":
+        return
+    if spec.kind == "text":
         _valid(where, spec.tgt, "base language", base.languages, faults)
-    elif spec.task is None:
+        return
+    if spec.task is None:
         for language in (spec.src, spec.tgt):
             _valid(where, language, "tier language", languages(sections["data"].tier), faults)
+    if (least := spec.shots * probes.LEAST_SHOT) >= (context := context_of(base)):
+        what = f"{spec.shots} demonstrations take {least} tokens or more, and base.context is {context}"
+        fix = f"ask for {(context - 1) // probes.USUAL_SHOT} at most: one takes about {probes.USUAL_SHOT} tokens"
+        faults.add(where, what, fix)
+
+
+def context_of(base: Base) -> int:
+    """Tokens that all bases of a study can read at a time."""
+    return min((shape_of(name, base).context for name in base.models if _known(name)), default=base.context)
+
+
+def widths_of(base: Base) -> dict[str, int]:
+    """Width of each base that has a sound name, by that name."""
+    names = [*base.ladder, *(name for name in base.models if _known(name))]
+    known = [name for name in names if name in {*base.models, *base.shapes, *ladder.RUNGS}]
+    return {name: shape_of(name, base).width for name in known}
+
+
+def _ranks_mean_something(base: Base, methods: Mapping[str, MethodChoice], faults: Faults) -> None:
+    """A change to a matrix has no rank beyond its width; one that no base can have is refused."""
+    widest = max(widths_of(base).values(), default=None)
+    for name, choice in methods.items():
+        for index, size in enumerate(choice.sizes):
+            if registry.get("method", name).size_word == "rank" and widest is not None and size > widest:
+                what = f"rank {size} is beyond the width of every base; the widest has {widest}"
+                faults.add(f"methods.{name}.rank[{index}]", what, f"use at most {widest}; full finetuning has no rank")
 
 
 def _context_holds(base: Base, finetune: Finetune, sections: dict[str, Any], faults: Faults) -> None:
-    """Source, target and soft prompt must fit into the context the base was pretrained with."""
+    """Source, target and soft prompt must fit into the context the base was pretrained with; so must probed tasks'."""
     prompts = [
         max(choice.sizes)
         for name, choice in sections["methods"].items()
         if choice is not None and choice.sizes and registry.get("method", name).size_word == "length"
     ]
     prompt = max(prompts, default=0)
-    context = min((shape_of(name, base).context for name in base.models if _known(name)), default=base.context)
-    for name in finetune.tasks:
+    context, evaluate = context_of(base), sections["evaluate"]
+    probed = () if evaluate is None else [name for names in evaluate.probes.values() for name in names]
+    others = [name.removeprefix(TASK_PROBE) for name in probed if name.startswith(TASK_PROBE)]
+    for name in dict.fromkeys([*finetune.tasks, *others]):
         if (limits := _limits(name, sections["tasks"])) is None or sum(limits) + prompt <= context:
             continue
         parts = f"{limits[0]} source, {limits[1]} target, {prompt} prompt"

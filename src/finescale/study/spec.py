@@ -129,11 +129,12 @@ class RateSearchChoice(Section):
 
     The first, not the middle: a grid that is widened at its end keeps the search, and with it every run made.
     ``per`` says how far one search reaches: ``method``, whose rate is carried to other bases and PET sizes by the
-    method's own rule; ``pet-size``, one search each on the same base; or ``base``, one search each at the first size.
+    method's own rule, and to other tasks as it is; ``task``, one search each; ``pet-size``, one search each on the same
+    base; or ``base``, one search each at the first size.
     """
 
     base: str = Field(default="smallest", description="a rung (or model), or 'smallest'")
-    per: Literal["method", "pet-size", "base"] = "method"
+    per: Literal["method", "task", "pet-size", "base"] = "method"
     examples: Count = 1000
     seed: Seed = 0
 
@@ -182,6 +183,9 @@ class RunChoice(Section):
     )
     memory_gb: Positive | None = Field(default=None, description="most memory a step may hold; by default any")
     minutes: Positive | None = Field(default=None, description="longest a step may take; by default any")
+    keep: Literal["scores", "adapters", "best"] = Field(
+        default="scores", description="weights that runs leave: none, adapters (PEFT's format), or best checkpoints too"
+    )
 
 
 class StudySpec(Section):
