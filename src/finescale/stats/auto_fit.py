@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t
 
 from finescale.stats.auto import REFUSES_BEYOND, Path, Pool, Width
 from finescale.stats.family import Blend, Joint, Key, anchored, blend, fit_joint, key_columns, nearest
@@ -71,12 +72,12 @@ class AutoFit(GroupFit):
         own = np.random.default_rng(_stream(self.group.label, known or key))
         unit = own.permutation(self.unit)
         if known is not None:
-            path, extra = self.paths[known], np.zeros(len(unit))
+            path, extra = self.paths[known], np.zeros((len(unit), 1))
             centre, scale = path.at(x)
         else:
             path, centre, scale, extra = self._new_base(key, x, own)
         curve_scale = np.sqrt(np.maximum(scale**2 - path.run**2, (0.5 * path.run) ** 2))
-        draws = centre + unit[:, None] * curve_scale + extra[:, None]
+        draws = centre + unit[:, None] * curve_scale + extra
         if kind == "run":
             draws = draws + path.run * rng.standard_normal(draws.shape)
         return np.asarray(draws)
@@ -87,9 +88,14 @@ class AutoFit(GroupFit):
         path = self.paths[near]
         centre, scale = path.at(x)
         if self.joint is None:
-            return path, centre, scale, 0.1 * rng.standard_t(3, len(self.unit))
-        mixed = self.joint.new_base(key, near, x, centre)
-        return path, mixed, scale, self.joint.deviation * rng.standard_t(self.joint.freedom, len(self.unit))
+            return path, centre, scale, 0.1 * _shuffled_t(3.0, len(self.unit), rng)[:, None]
+        mixed, deviation, freedom = self.joint.new_base(key, near, x, centre)
+        return path, mixed, scale, _shuffled_t(freedom, len(self.unit), rng)[:, None] * deviation
+
+
+def _shuffled_t(freedom: float, draws: int, rng: np.random.Generator) -> Array:
+    """Quantiles (B,) of Student's t in random order: draws whose median is not off by chance."""
+    return np.asarray(rng.permutation(t.ppf((np.arange(draws) + 0.5) / draws, freedom)))
 
 
 def _stream(label: str, key: Key) -> int:

@@ -3,7 +3,9 @@
 A joint law knows how the family scales but not a base's quirks; the nearest base's curve knows how the task goes on but
 not what another size changes. Three forecasts are stacked: the laws alone, the nearest curve shifted as the laws say,
 and the nearest curve as it is. They count alike (laws through few bases overstate what size changes, the nearest curve
-denies it) until bases left out in turn say otherwise, which also says how wide the interval for a new base must be.
+denies it) until bases left out in turn say otherwise. An interval for a new base is as wide as the three disagree, and
+as the base at the end of the family that faces the question was missed when it was left out: a larger model than any
+seen is judged by the largest that was seen, not by the smallest, whose absence is another question.
 """
 
 from __future__ import annotations
@@ -21,9 +23,11 @@ from finescale.stats.stack import HALF_EVIDENCE, MOST_EVIDENCE, stacked
 from finescale.stats.status import too_few
 
 Key = tuple[float, ...]
-# Degrees of freedom and size of a new base's deviation before any base has been left out: the four public families of
-# benchmarks/data/rectified_gigaword.csv err by 2 to 8 % at their largest model.
-_PRIOR_BASES, _PRIOR_DEVIATION = 4.0, 0.05
+# A new base's deviation before any base has been left out, its worth in bases, the worth of the end left out that faces
+# the question, and deviation per unit of disagreement. All chosen on simulated families (benchmarks/choose.py).
+_PRIOR_BASES, _PRIOR_DEVIATION, _FACING, _DOUBT = 3.0, 0.05, 2.0, 0.8
+# Degrees of freedom of the draws beyond the bases behind them: the errors along a new curve are not all one deviation.
+_MORE_FREEDOM = 4.0
 # The laws alone, the nearest curve shifted by them, the nearest curve as it is.
 _THIRDS = np.full(3, 1 / 3)
 # Two bases draw a law through whatever their quirks are; three can contradict it.
@@ -45,28 +49,44 @@ class FittedLaw:
 
 @dataclass(frozen=True)
 class Joint:
-    """Joint laws fitted to a family, the weights (3,) of the ways to forecast a base not seen, and its deviation.
+    """Joint laws fitted to a family, the weights (3,) of the ways to forecast a base not seen, and what was missed.
 
-    The deviation is the standard deviation of log loss of such a base, with as many degrees of freedom.
+    ``steps`` (J, K - 1) are the log-factors of bases left out less those of their nearest neighbours, ``missed`` (J,)
+    the mean squared errors of log loss of their forecasts.
     """
 
     laws: tuple[FittedLaw, ...]
-    deviation: float
-    freedom: float
     weights: Array = field(default_factory=lambda: _THIRDS)
+    steps: Array = field(default_factory=lambda: np.zeros((0, 1)))
+    missed: Array = field(default_factory=lambda: np.zeros(0))
 
     def log_loss(self, z: Array) -> Array:
         """Mean over the laws of log loss (N,) at log-factors ``z`` (N, K)."""
         return np.asarray(np.mean([one.log_loss(z) for one in self.laws], axis=0))
 
-    def new_base(self, key: Key, near: Key, x: Array, centre: Array) -> Array:
-        """Log loss (N,) of a base not seen at log examples ``x``, given the nearest base's own path there."""
-        return np.asarray(self.ways(key, near, x, centre) @ self.weights)
+    def new_base(self, key: Key, near: Key, x: Array, centre: Array) -> tuple[Array, Array, float]:
+        """Log loss (N,) of a base not seen at log examples ``x``, given the nearest base's own path there.
+
+        And its standard deviation (N,), with its degrees of freedom.
+        """
+        ways = self.ways(key, near, x, centre)
+        middle = ways @ self.weights
+        doubt = _DOUBT**2 * ((ways - middle[:, None]) ** 2 @ self.weights)
+        facing = _FACING * np.maximum(_cosine(self.steps, np.log(key) - np.log(near)), 0.0)
+        worth = _PRIOR_BASES + float(facing.sum())
+        missed = (_PRIOR_BASES * _PRIOR_DEVIATION**2 + float(facing @ self.missed)) / worth
+        return middle, np.sqrt(missed + doubt), worth + _MORE_FREEDOM
 
     def ways(self, key: Key, near: Key, x: Array, centre: Array) -> Array:
         """The three forecasts (N, 3) of log loss of a base not seen."""
         alone, beside = self.log_loss(_factors(key, x)), self.log_loss(_factors(near, x))
         return np.stack([alone, centre + alone - beside, centre], axis=1)
+
+
+def _cosine(steps: Array, step: Array) -> Array:
+    """Cosines (J,) of the angles between steps (J, K) and one step (K,)."""
+    length = np.linalg.norm(steps, axis=1) * np.linalg.norm(step)
+    return np.asarray(steps @ step / np.maximum(length, 1e-300))
 
 
 def _factors(key: Key, x: Array) -> Array:
@@ -87,7 +107,11 @@ def fit_joint(group: Group) -> Joint | None:
     laws = [law for law in candidates(group.factors) if too_few(law, group) is None]
     if not laws:
         return None
-    return Joint(tuple(_fitted(law, group) for law in laws), *_left_out(group, laws))
+    found = [miss for part in _end_bases(group) if (miss := _without(group, part, laws)) is not None]
+    weights = _weights([miss.errors for miss in found if miss.others >= _FEWEST_BASES])
+    steps = np.array([miss.step for miss in found]).reshape(len(found), len(group.factors) - 1)
+    missed = np.array([np.mean((miss.errors @ weights) ** 2) for miss in found])
+    return Joint(tuple(_fitted(law, group) for law in laws), weights, steps, missed)
 
 
 def _fitted(law: Law, group: Group) -> FittedLaw:
@@ -95,18 +119,13 @@ def _fitted(law: Law, group: Group) -> FittedLaw:
     return FittedLaw(law, point.theta, point.coef)
 
 
-def _left_out(group: Group, laws: list[Law]) -> tuple[float, float, Array]:
-    """Typical error for a base left out, its degrees of freedom, and the weights (3,) of the ways to forecast it."""
-    errors = [error for part in _end_bases(group) if (error := _without(group, part, laws)) is not None]
-    weights = _THIRDS
-    if errors:
-        moments = np.mean([error.T @ error / len(error) for error in errors], axis=0)
-        evidence = MOST_EVIDENCE * len(errors) / (len(errors) + HALF_EVIDENCE)
-        weights = stacked(moments[None] + NOISE**2, _THIRDS, np.array([evidence]))[0]
-    misses = [float(np.mean(error @ weights)) for error in errors]
-    freedom = len(misses) + _PRIOR_BASES
-    total = float(np.sum(np.square(misses))) + _PRIOR_BASES * _PRIOR_DEVIATION**2
-    return max(float(np.sqrt(total / freedom)), NOISE / 2), freedom, weights
+def _weights(errors: list[Array]) -> Array:
+    """Weights (3,) of the ways to forecast a base not seen, from their errors (N, 3) for bases left out."""
+    if not errors:
+        return _THIRDS
+    moments = np.mean([error.T @ error / len(error) for error in errors], axis=0)
+    evidence = MOST_EVIDENCE * len(errors) / (len(errors) + HALF_EVIDENCE)
+    return np.asarray(stacked(moments[None] + NOISE**2, _THIRDS, np.array([evidence]))[0])
 
 
 def _end_bases(group: Group) -> list[pd.DataFrame]:
@@ -117,14 +136,23 @@ def _end_bases(group: Group) -> list[pd.DataFrame]:
     return [part for _, part in ends.groupby(others)]
 
 
-def _without(group: Group, part: pd.DataFrame, laws: list[Law]) -> Array | None:
-    """Errors (N, 3) of the ways to forecast a base from the others; None if the others are too few."""
+@dataclass(frozen=True)
+class _Miss:
+    """A base left out: its log-factors less its neighbour's (K - 1,), errors (N, 3), and how many others there were."""
+
+    step: Array
+    errors: Array
+    others: int
+
+
+def _without(group: Group, part: pd.DataFrame, laws: list[Law]) -> _Miss | None:
+    """What the others say of a base; None if they are too few to say anything."""
     rest = group.frame.drop(part.index)
     small = Group(group.key, group.factors, rest, rest.iloc[:0], group.y_name)
-    keys = list(dict.fromkeys(key_columns(rest, group.factors)))
-    if len(keys) < _FEWEST_BASES or any(too_few(law, small) for law in laws):
+    if not len(rest) or any(too_few(law, small) for law in laws):
         return None
-    joint = Joint(tuple(_fitted(law, small) for law in laws), 0.0, 0.0)
+    keys = list(dict.fromkeys(key_columns(rest, group.factors)))
+    joint = Joint(tuple(_fitted(law, small) for law in laws))
     key = key_columns(part, group.factors)[0]
     near = keys[nearest(keys, key)]
     beside = rest[[one == near for one in key_columns(rest, group.factors)]]
@@ -134,7 +162,8 @@ def _without(group: Group, part: pd.DataFrame, laws: list[Law]) -> Array | None:
     if not seen.any():
         return None
     said = joint.ways(key, near, x[seen], np.interp(x[seen], curve.x, curve.log_y))
-    return np.asarray(np.log(part[group.y_name].to_numpy(dtype=float))[seen, None] - said)
+    errors = np.log(part[group.y_name].to_numpy(dtype=float))[seen, None] - said
+    return _Miss(np.log(key) - np.log(near), np.asarray(errors), len(keys))
 
 
 @dataclass(frozen=True)
@@ -159,7 +188,7 @@ def blend(group: Group, curves: dict[Key, Curve]) -> Blend:
     laws = [law for law in candidates(group.factors) if too_few(law, small) is None]
     if not laws or len(able) < 2:
         return Blend()
-    joint = Joint(tuple(_fitted(law, small) for law in laws), 0.0, 0.0)
+    joint = Joint(tuple(_fitted(law, small) for law in laws))
     pool = Pool([curve.until(cut) for curve in able.values()])
     own, family = [], []
     for index, (key, curve) in enumerate(able.items()):

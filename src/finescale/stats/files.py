@@ -114,7 +114,7 @@ def _pack_auto(fit: AutoFit) -> dict[str, Any]:
     joint = None
     if fit.joint is not None:
         laws = [{"law": one.law.name, "theta": one.theta, "coef": one.coef} for one in fit.joint.laws]
-        known = {name: getattr(fit.joint, name) for name in ("deviation", "freedom", "weights")}
+        known = {name: getattr(fit.joint, name) for name in ("weights", "steps", "missed")}
         joint = {"laws": laws, **known}
     return {"paths": paths, "unit": fit.unit, "learnt": fit.learnt, "joint": joint}
 
@@ -130,8 +130,8 @@ def _unpack_auto(body: dict[str, Any]) -> dict[str, Any]:
             FittedLaw(law_named(one["law"]), np.array(one["theta"], dtype=float), np.array(one["coef"], dtype=float))
             for one in body["joint"]["laws"]
         )
-        weights = np.array(body["joint"]["weights"], dtype=float)
-        joint = Joint(laws, body["joint"]["deviation"], body["joint"]["freedom"], weights)
+        known = {name: np.array(body["joint"][name], dtype=float) for name in ("weights", "steps", "missed")}
+        joint = Joint(laws, known["weights"], known["steps"].reshape(len(known["missed"]), -1), known["missed"])
     unit = np.array(body["unit"], dtype=float)
     return {"paths": paths, "unit": unit, "learnt": tuple(body["learnt"]), "joint": joint}
 
