@@ -46,9 +46,15 @@ def test_the_longest_common_subsequence_is_that_of_the_plain_table(a: list[str],
 
 
 @given(st.text(st.characters(max_codepoint=126), max_size=60), st.text(st.characters(max_codepoint=126), max_size=60))
-def test_rouge_l_equals_rouge_score_on_english(said: str, expected: str) -> None:
+def test_rouge_l_equals_rouge_score_on_ascii(said: str, expected: str) -> None:
     theirs = rouge_scorer.RougeScorer(["rougeL"], use_stemmer=False).score(expected, said)["rougeL"].fmeasure
     assert rouge_l(words(said), words(expected)) == pytest.approx(theirs, abs=1e-12)
+
+
+def test_beyond_ascii_rouge_score_breaks_english_words_too() -> None:
+    text = "a naïve café"
+    assert DefaultTokenizer(False).tokenize(text) == ["a", "na", "ve", "caf"]
+    assert words(text) == ["a", "naïve", "café"]
 
 
 @pytest.mark.parametrize(("said", "expected"), ENGLISH)

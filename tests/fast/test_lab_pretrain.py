@@ -207,3 +207,12 @@ def test_schedules_that_contradict_the_size_are_refused(data: Path, tmp_path: Pa
         make(spec(640, scheduled_tokens=1280), data, tmp_path / "branches")
     with pytest.raises(InputError, match="ends before 1,280"):
         make(spec(1280, "separate", scheduled_tokens=640), data, tmp_path / "short")
+
+
+@pytest.mark.parametrize(("train", "valid", "told"), [(500, 31, "held-out text"), (31, 500, "text to train on")])
+def test_text_shorter_than_a_context_is_refused_by_name(tmp_path: Path, train: int, valid: int, told: str) -> None:
+    """Without it the loss on held-out text would be nothing divided by nothing."""
+    streams = {"train": np.full(train, 3, np.uint16), "valid": np.full(valid, 3, np.uint16)}
+    save_file(streams, tmp_path / "stream.safetensors")
+    with pytest.raises(InputError, match=f"data.stream_tokens: leaves 31 tokens of {told}.* one context of 32"):
+        pretrain(spec(HALF), tmp_path, tmp_path, None, lambda _: None)

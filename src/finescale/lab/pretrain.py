@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -112,13 +112,14 @@ def pretrain(
         over from ``previous`` and without those that a kill threw away.
 
     Raises:
-        InputError: the spec's schedule and sizes contradict each other.
+        InputError: the spec's schedule and sizes contradict each other, or there is not a context of text.
         StudyError: ``previous`` is another run than the one this base belongs to.
         Diverged: the loss stopped being finite.
     """
     _check(spec)
     schedule = _Schedule(spec)
     stream = load_stream(data)
+    _check_text(stream, spec.shape.context)
     text = _Text(stream["train"], spec.shape.context, schedule.rows, spec.seed)
     net = model.build(spec.shape, spec.seed).to(fastpath.compute_dtype())
     recipe = spec.recipe
@@ -255,6 +256,15 @@ def _check(spec: BaseSpec) -> None:
     if spec.scheduled_tokens is not None and spec.scheduled_tokens < spec.pretrain_tokens:
         what = f"a schedule of {spec.scheduled_tokens:,} tokens ends before {spec.pretrain_tokens:,}"
         faults.add(f"base {spec.name!r}", what, "schedule it for the largest size")
+    faults.raise_if_any()
+
+
+def _check_text(stream: Mapping[str, NDArray[np.uint16]], context: int) -> None:
+    faults = Faults()
+    for name, part in (("train", "text to train on"), ("valid", "held-out text to judge the base by")):
+        if (have := len(stream[name])) < context:
+            what = f"leaves {have:,} tokens of {part}, less than the one context of {context:,} that is needed"
+            faults.add("data.stream_tokens", what, "ask for more, choose a tier with more text, or a shorter context")
     faults.raise_if_any()
 
 

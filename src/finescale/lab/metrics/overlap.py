@@ -34,7 +34,11 @@ _WORD = re.compile(rf"[{UNSPACED}]|[^\W_{UNSPACED}](?:[^\W_{UNSPACED}]|[\u0300-\
 
 def words(text: str) -> list[str]:
     """Words of a text for ROUGE: runs of letters and digits of any script in lower case; single characters of scripts
-    that are written without spaces. On English it gives what ``rouge_score`` does without stemming."""
+    that are written without spaces.
+
+    On ASCII text it gives what ``rouge_score`` does without stemming. Elsewhere the two differ on purpose, in English
+    too: ``rouge_score`` keeps a to z and digits alone, so that "naïve café" is to it "na", "ve", "caf".
+    """
     return _WORD.findall(unicodedata.normalize("NFC", text).lower())
 
 
@@ -136,5 +140,5 @@ ROUGE_L = TextMetric(
     _rouge,
     mean,
     lambda _: "stemmer:no|tok:unicode-words, characters in scripts without spaces",
-    "Lin 2004; equal to rouge_score on English",
+    "Lin 2004; equal to rouge_score on ASCII English",
 )
