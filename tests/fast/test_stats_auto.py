@@ -41,15 +41,15 @@ def test_the_averaged_law_sees_a_floor_that_lines_do_not() -> None:
     seen, target = Curve.of(D[:9], loss[:9]), np.log(D[-1:])
     level, slope = seen.line(SHORT)
     line = level + slope * (target[0] - seen.x[-1])
-    law = averaged_law(seen, target)[0]
+    law = averaged_law([seen], target)[0, 0]
     assert abs(law - np.log(loss[-1])) < abs(line - np.log(loss[-1]))
 
 
 def test_the_settled_law_follows_a_clean_curve_where_the_cautious_law_does_not() -> None:
     target, truth = np.log(D[-1:] * 4), np.log(30 * (D[-1] * 4) ** -0.4 + 1.5)
     clean = Curve.of(D, curve(30, 0.4, 1.5))
-    assert settled_law(clean, target)[0] == pytest.approx(truth, abs=0.015)
-    assert abs(settled_law(clean, target)[0] - truth) < abs(averaged_law(clean, target)[0] - truth)
+    assert settled_law([clean], target)[0, 0] == pytest.approx(truth, abs=0.015)
+    assert abs(settled_law([clean], target)[0, 0] - truth) < abs(averaged_law([clean], target)[0, 0] - truth)
 
 
 def test_nothing_held_out_means_the_prior_and_far_beyond_it_the_prior_again() -> None:
@@ -135,7 +135,7 @@ def test_on_simulated_tables_auto_is_near_the_best_forecaster_and_its_intervals_
         said = fs.fit(runs[~held], "auto", by="base", draws=200).forecast(runs[held])
         inside.append(((runs[held]["loss"] >= said["low"]) & (runs[held]["loss"] <= said["high"])).mean())
         own.append(np.abs(np.log(said["median"] / runs[held]["loss"])).mean())
-        alone = [np.abs(forecasts(Curve(np.log(D[:9]), y[:9]), np.log(D[9:])) - y[9:, None]).mean(0) for y in logs]
+        alone = [np.abs(forecasts([Curve(np.log(D[:9]), y[:9])], np.log(D[9:]))[0] - y[9:, None]).mean(0) for y in logs]
         best.append(np.mean(alone, axis=0))
     errors = np.array(best)
     assert errors.shape[1] == len(FORECASTERS)
@@ -173,7 +173,7 @@ def test_neighbours_help_a_short_noisy_curve() -> None:
             truth = np.log(A * D[-1] ** -0.25 + 1)
             level, slope = one.line(SHORT)
             errors["line"].append(abs(level + slope * (target[0] - one.x[-1]) - truth))
-            errors["law"].append(abs(averaged_law(one, target)[0] - truth))
+            errors["law"].append(abs(averaged_law([one], target)[0, 0] - truth))
             errors["pooled"].append(abs(pool.forecast(i, target)[0] - truth))
     mean = {name: np.mean(values) for name, values in errors.items()}
     assert mean["pooled"] < min(mean["line"], mean["law"])

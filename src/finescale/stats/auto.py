@@ -19,7 +19,7 @@ import numpy.typing as npt
 from scipy.stats import norm, t
 
 from finescale.stats.laws import Array
-from finescale.stats.local import DOUBLING, SHORT, Curve, averaged_law, forecasts
+from finescale.stats.local import DOUBLING, SHORT, Curve, alike, averaged_law, forecasts
 from finescale.stats.stack import Rolling, Weights, weigh
 
 # The corrections reach half their full size at a horizon of sixteen times the span seen.
@@ -110,7 +110,7 @@ class Pool:
         """Log loss (T,) of a curve beyond its last size, and the forecasters' disagreement (T,)."""
         curve = self.curves[index]
         ahead = targets - curve.x[-1]
-        return self.weights(curve).forecast(ahead, forecasts(curve, targets), self._pulls(curve, targets))
+        return self.weights(curve).forecast(ahead, forecasts([curve], targets)[0], self._pulls(curve, targets))
 
     def forecast(self, index: int, targets: Array) -> Array:
         """Log loss (T,) of a curve at log examples beyond its last size."""
@@ -121,7 +121,7 @@ class Pool:
         curve, width = self.curves[index], self.width
         beyond = curve.x[-1] + np.linspace(0, np.log(REFUSES_BEYOND), _KNOTS_BEYOND + 1)[1:]
         inside = np.linspace(curve.x[0] - 2 * DOUBLING, curve.x[-1], _KNOTS_INSIDE)
-        smooth = averaged_law(curve, inside, half_life=np.inf)
+        smooth = averaged_law([curve], inside, half_life=np.inf)[0]
         end = self.end_level(index)
         smooth = smooth + (end - smooth[-1]) * np.exp2((inside - curve.x[-1]) / DOUBLING)
         before = np.maximum(curve.x[0] - inside, 0.0)
@@ -137,20 +137,23 @@ class Pool:
     def end_level(self, index: int) -> float:
         """Level at the last size as the weighted forecasters have it."""
         curve = self.curves[index]
-        return float(forecasts(curve, curve.x[-1:])[0] @ self.weights(curve).q[0])
+        return float(forecasts([curve], curve.x[-1:])[0, 0] @ self.weights(curve).q[0])
 
     # ------------------------------------------------------------------------------------------------------- learning
 
     def _rolling(self) -> Rolling:
         """Forecasts of every curve's larger sizes from its smaller ones."""
         parts: list[tuple[Array, ...]] = []
-        for index, curve in enumerate(self.curves):
-            for end in _thinned(np.arange(FEWEST, len(curve.x)), _MOST_ORIGINS):
-                seen = curve.until(float(curve.x[end - 1]))
-                ahead = _thinned(np.arange(end, len(curve.x)), _MOST_TARGETS)
-                x, one = curve.x[ahead], np.ones(len(ahead))
-                own = (index * one, seen.x[-1] * one, np.log(end) * one, x - seen.x[-1], seen.span * one)
-                parts.append((*own, curve.log_y[ahead], forecasts(seen, x), self._pulls(seen, x), one / len(ahead)))
+        for same in alike(self.curves):
+            sizes = self.curves[same[0]].x
+            for end in _thinned(np.arange(FEWEST, len(sizes)), _MOST_ORIGINS):
+                ahead = _thinned(np.arange(end, len(sizes)), _MOST_TARGETS)
+                x, one = sizes[ahead], np.ones(len(ahead))
+                seen = [self.curves[index].until(float(sizes[end - 1])) for index in same]
+                for index, part, said in zip(same, seen, forecasts(seen, x), strict=True):
+                    own = (index * one, part.x[-1] * one, np.log(end) * one, x - part.x[-1], part.span * one)
+                    y = self.curves[index].log_y[ahead]
+                    parts.append((*own, y, said, self._pulls(part, x), one / len(ahead)))
         if not parts:
             none = np.zeros(0)
             return Rolling(none.astype(int), none, none, none, none, none, none.reshape(0, 6), none.reshape(0, 2), none)

@@ -5,6 +5,7 @@ Everything here is in natural logarithms of examples (x) and of loss. "Doubling"
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,84 +72,97 @@ class Curve:
 # ------------------------------------------------------------------------------------------------------------ the laws
 
 
-def _shapes(start: float) -> tuple[Array, Array]:
-    """Shapes (G, 3) of the rectified law, as beta, log D0 and E over the last loss; and their log prior (G,).
-
-    The prior is weak: beta about 0.3 within a factor 2.2, D0 anywhere, E about 0.4 of the last loss give or take 0.5.
-    """
-    beta = np.exp(np.linspace(np.log(0.04), np.log(1.2), 16))
-    knee = start + np.linspace(-3.0, 7.0, 12)
-    floor = np.linspace(0.0, 0.95, 14)
-    grid = np.stack(np.meshgrid(beta, knee, floor, indexing="ij"), axis=-1).reshape(-1, 3)
-    return grid, _log_prior(np.log(grid[:, 0]), grid[:, 1] - start) - 0.5 * ((grid[:, 2] - 0.4) / 0.5) ** 2
+# Cells of a grid less probable than this are left out of an average.
+_NIL = 1e-10
 
 
 def _log_prior(log_beta: Array, knee: Array) -> Array:
-    """Log prior (G,) of the shapes; ``knee`` is log D0 over the first size."""
+    """Log prior (G,) of the shapes; ``knee`` is log D0 over the first size.
+
+    The prior is weak: beta about 0.3 within a factor 2.2, D0 anywhere; E is about 0.4 of the last loss give or take 0.5.
+    """
     return np.asarray(-0.5 * (((log_beta - np.log(0.3)) / 0.8) ** 2 + ((knee - 2.7) / 4.0) ** 2))
 
 
-def averaged_law(curve: Curve, targets: Array, half_life: float = HALF_LIFE) -> Array:
-    """Posterior mean of log loss (T,) at ``targets`` (log examples) under the rectified law with weak priors.
+def averaged_law(curves: Sequence[Curve], targets: Array, half_life: float = HALF_LIFE) -> Array:
+    """Posterior mean of log loss (C, T) at ``targets`` (log examples) under the rectified law with weak priors.
 
     The law is ``B/(D_l + D^beta) + E`` written as ``b/(1 + (D/D0)^beta) + E`` so that its onset D0 has a prior; b is
     solved for, the three shapes are averaged over a grid. It allows a fixed noise of 1 %, so that it bends cautiously.
+    The curves must have the same sizes.
     """
-    grid, log_prior = _shapes(float(curve.x[0]))
-    y = np.exp(curve.log_y)
-    phi = 1 / (1 + np.exp(grid[:, :1] * (curve.x - grid[:, 1:2])))
-    weight = np.exp2(-(curve.x[-1] - curve.x) / DOUBLING / half_life) / y**2
-    above = y - grid[:, 2:] * y[-1]
-    b = np.maximum(np.sum(weight * above * phi, axis=1) / np.sum(weight * phi**2, axis=1), 0.0)
-    misfit = np.sum(weight * (above - b[:, None] * phi) ** 2, axis=1)
-    q = log_prior - 0.5 * misfit / NOISE**2
-    q = np.exp(q - q.max())
-    future = grid[:, 2:] * y[-1] + b[:, None] / (1 + np.exp(grid[:, :1] * (targets - grid[:, 1:2])))
-    return np.asarray((q / q.sum()) @ np.log(future))
+    x, log_y = curves[0].x, np.stack([curve.log_y for curve in curves])
+    log_beta, knee = np.linspace(np.log(0.04), np.log(1.2), 16), x[0] + np.linspace(-3.0, 7.0, 12)
+    grid = np.stack(np.meshgrid(log_beta, knee, indexing="ij"), axis=-1).reshape(-1, 2)
+    floor = np.linspace(0.0, 0.95, 14)
+    phi = _above_floor(grid, x)
+    # Residuals are relative; with u the losses over the last, (1 - (floor + b phi) / u) is squared and summed.
+    inverse = np.exp(log_y[:, -1:] - log_y)
+    forget = np.exp2(-(x[-1] - x) / DOUBLING / half_life)
+    one, two = forget * inverse, forget * inverse**2
+    cross = (one @ phi.T)[..., None] - floor * (two @ phi.T)[..., None]
+    square = (two @ (phi**2).T)[..., None]
+    b = np.maximum(cross / square, 0.0)
+    above = forget.sum() - 2 * floor * one.sum(axis=1)[:, None] + floor**2 * two.sum(axis=1)[:, None]
+    misfit = above[:, None] - 2 * b * cross + b**2 * square
+    q = _log_prior(grid[:, 0], grid[:, 1] - x[0])[:, None] - 0.5 * ((floor - 0.4) / 0.5) ** 2
+    q = np.exp(q - 0.5 * misfit / NOISE**2 - np.max(q - 0.5 * misfit / NOISE**2, axis=(1, 2), keepdims=True))
+    q /= q.sum(axis=(1, 2), keepdims=True)
+    ahead, out = _above_floor(grid, targets), np.empty((len(curves), len(targets)))
+    for index, weight in enumerate(q):
+        shape, E = np.nonzero(weight > _NIL)
+        said = floor[E][:, None] + b[index, shape, E][:, None] * ahead[shape]
+        out[index] = weight[shape, E] @ np.log(said)
+    return out + log_y[:, -1:]
 
 
-def settled_law(curve: Curve, targets: Array, half_life: float = np.inf) -> Array:
+def settled_law(curves: Sequence[Curve], targets: Array, half_life: float = np.inf) -> Array:
     """As ``averaged_law``, but the noise is learnt from the curve: a clean curve settles the shapes, a noisy one not.
 
     b and E are solved for; beta and D0 are averaged over a grid that closes in on where they are probable. The noise
     has an inverse chi-square prior of two degrees of freedom about half a per cent, and is integrated out.
     """
-    x, u = curve.x, np.exp(curve.log_y - curve.log_y[-1])
+    x, log_y = curves[0].x, np.stack([curve.log_y for curve in curves])
+    u = np.exp(log_y - log_y[:, -1:])
     w = np.exp2(-(x[-1] - x) / DOUBLING / half_life) / u**2
-    freedom = 2.0 + float(np.sum(w * u**2))
+    freedom = 2.0 + np.sum(w * u**2, axis=1, keepdims=True)
     low, high = np.array([np.log(0.03), x[0] - 4.0]), np.array([np.log(1.6), x[-1] + 1.0])
-    first, last = low, high
+    first, last = np.tile(low, (len(u), 1)), np.tile(high, (len(u), 1))
     for cells in (16, 13, 13, 13):
-        axes = np.linspace(first, last, cells)
-        grid = np.stack(np.meshgrid(axes[:, 0], axes[:, 1], indexing="ij"), axis=-1).reshape(-1, 2)
+        unit = np.stack(np.meshgrid(*2 * [np.linspace(0, 1, cells)], indexing="ij"), axis=-1).reshape(-1, 2)
+        grid = first[:, None] + unit * (last - first)[:, None]
         above, E, b, misfit = _heights(grid, x, u, w)
-        q = _log_prior(grid[:, 0], grid[:, 1] - x[0]) - 0.5 * freedom * np.log(2.0 * _CLEAN**2 + misfit)
-        q = np.exp(q - q.max())
-        q /= q.sum()
-        middle = q @ grid
-        half = np.maximum(3.0 * np.sqrt(q @ (grid - middle) ** 2), axes[1] - axes[0])
+        q = _log_prior(grid[..., 0], grid[..., 1] - x[0]) - 0.5 * freedom * np.log(2.0 * _CLEAN**2 + misfit)
+        q = np.exp(q - q.max(axis=1, keepdims=True))
+        q /= q.sum(axis=1, keepdims=True)
+        middle = np.einsum("cg,cgp->cp", q, grid)
+        spread = np.sqrt(np.einsum("cg,cgp->cp", q, (grid - middle[:, None]) ** 2))
+        half = np.maximum(3.0 * spread, (last - first) / (cells - 1))
         first, last = np.maximum(low, middle - half), np.minimum(high, middle + half)
-    future = E[:, None] + b[:, None] * _above_floor(grid, targets) / above
-    return np.asarray(q @ np.log(np.maximum(future, 1e-9)) + curve.log_y[-1])
+    future = E[..., None] + b[..., None] * _above_floor(grid, targets) / above
+    return np.asarray(np.einsum("cg,cgt->ct", q, np.log(np.maximum(future, 1e-9))) + log_y[:, -1:])
 
 
 def _above_floor(grid: Array, x: Array) -> Array:
-    return np.asarray(1 / (1 + np.exp(np.exp(grid[:, :1]) * (x - grid[:, 1:]))))
+    """Height (..., G, N) of the law over its floor at log examples ``x`` for shapes (..., G, 2), log beta and log D0."""
+    return np.asarray(1 / (1 + np.exp(np.exp(grid[..., :1]) * (x - grid[..., 1:]))))
 
 
 def _heights(grid: Array, x: Array, u: Array, w: Array) -> tuple[Array, Array, Array, Array]:
-    """The law's value at the last size (G, 1), E and b (G,) by weighted least squares, and the misfit (G,)."""
+    """The law's value at the last size (C, G, 1), E and b (C, G) by weighted least squares, and the misfit (C, G)."""
     phi = _above_floor(grid, x)
-    above = phi[:, -1:]
+    above = phi[..., -1:]
     phi = phi / above
     pull = (_CLEAN / 0.5) ** 2
-    pp, p1, pu = ((w * phi * other).sum(axis=1) for other in (phi, np.ones_like(u), u))
-    one, mean = w.sum() + pull, (w * u).sum() + 0.4 * pull
+    pp = np.einsum("cgn,cgn,cn->cg", phi, phi, w)
+    p1, pu = (np.matmul(phi, other[..., None])[..., 0] for other in (w, w * u))
+    one, mean = (total[:, None] for total in (w.sum(axis=1) + pull, (w * u).sum(axis=1) + 0.4 * pull))
     spread = pp * one - p1**2
     E = np.where(spread > 1e-12 * pp * one, (pp * mean - p1 * pu) / np.maximum(spread, 1e-300), 0.4)
     E = np.clip(E, 0.0, 0.98)
     b = np.maximum((pu - E * p1) / pp, 0.0)
-    misfit = (w * (u - E[:, None] - b[:, None] * phi) ** 2).sum(axis=1) + pull * (E - 0.4) ** 2
+    left = u[:, None] - E[..., None] - b[..., None] * phi
+    misfit = np.einsum("cgn,cgn,cn->cg", left, left, w) + pull * (E - 0.4) ** 2
     return above, E, b, misfit
 
 
@@ -164,9 +178,21 @@ FORECASTERS = {
 }
 
 
-def forecasts(curve: Curve, targets: Array) -> Array:
-    """Log loss (T, K) at log examples beyond the last size, by each of the forecasters."""
-    ahead = targets - curve.x[-1]
-    lines = [level + slope * ahead for level, slope in (curve.line(SHORT), curve.line(LONG))]
-    laws = [averaged_law(curve, targets), settled_law(curve, targets, HALF_LIFE), settled_law(curve, targets)]
-    return np.stack([np.full(len(targets), curve.log_y[-1]), *lines, *laws], axis=1)
+def forecasts(curves: Sequence[Curve], targets: Array) -> Array:
+    """Log loss (C, T, K) of curves over the same sizes, at log examples beyond the last, by each of the forecasters."""
+    ahead = targets - curves[0].x[-1]
+    flat = np.repeat([[curve.log_y[-1]] for curve in curves], len(targets), axis=1)
+    lines = []
+    for window in (SHORT, LONG):
+        level, slope = np.array([curve.line(window) for curve in curves]).T
+        lines.append(level[:, None] + slope[:, None] * ahead)
+    laws = [averaged_law(curves, targets), settled_law(curves, targets, HALF_LIFE), settled_law(curves, targets)]
+    return np.stack([flat, *lines, *laws], axis=2)
+
+
+def alike(curves: Sequence[Curve]) -> list[list[int]]:
+    """Indices of curves over the same sizes, which are forecast together."""
+    found: dict[bytes, list[int]] = {}
+    for index, curve in enumerate(curves):
+        found.setdefault(curve.x.tobytes(), []).append(index)
+    return list(found.values())
