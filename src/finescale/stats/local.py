@@ -79,7 +79,7 @@ _NIL = 1e-10
 def _log_prior(log_beta: Array, knee: Array) -> Array:
     """Log prior (G,) of the shapes; ``knee`` is log D0 over the first size.
 
-    The prior is weak: beta about 0.3 within a factor 2.2, D0 anywhere; E is about 0.4 of the last loss give or take 0.5.
+    The prior is weak: beta about 0.3 within a factor 2.2, D0 anywhere; E about 0.4 of the last loss give or take 0.5.
     """
     return np.asarray(-0.5 * (((log_beta - np.log(0.3)) / 0.8) ** 2 + ((knee - 2.7) / 4.0) ** 2))
 
@@ -144,7 +144,7 @@ def settled_law(curves: Sequence[Curve], targets: Array, half_life: float = np.i
 
 
 def _above_floor(grid: Array, x: Array) -> Array:
-    """Height (..., G, N) of the law over its floor at log examples ``x`` for shapes (..., G, 2), log beta and log D0."""
+    """Height (..., G, N) over the floor at log examples ``x``, for shapes (..., G, 2), log beta and log D0."""
     return np.asarray(1 / (1 + np.exp(np.exp(grid[..., :1]) * (x - grid[..., 1:]))))
 
 
