@@ -20,6 +20,7 @@ from finescale import registry
 from finescale.core import FinetuneRecipe, MethodSpec, RateSearch, RunSpec, Shape
 from finescale.lab import evaluate, fastpath, ladder, model
 from finescale.lab.answers import EvaluationSet
+from finescale.lab.keep import Keep, keep_weights
 from finescale.lab.methods import Attached, Method
 from finescale.lab.packing import Example, pack
 from finescale.lab.prepare import Tell, load_split
@@ -52,7 +53,14 @@ class Tuned:
 
 
 def finetune(
-    spec: RunSpec, out: Path, data: Path, base: Path, rate: Path | None, tell: Tell, parts: int = 1
+    spec: RunSpec,
+    out: Path,
+    data: Path,
+    base: Path,
+    rate: Path | None,
+    tell: Tell,
+    parts: int = 1,
+    keep: Keep = "scores",
 ) -> dict[str, Any]:
     """Finetune and score one run.
 
@@ -65,6 +73,7 @@ def finetune(
         rate: folder of the rate search, where ``spec.learning_rate`` names one.
         tell: is told the fraction done.
         parts: in how many parts a batch is worked through, where memory is short; the numbers are the same.
+        keep: which weights are left in ``out`` as well: none, adapters, or the best checkpoint.
 
     Returns:
         The record; losses are nats per target token. A run that diverged or never beat the untouched base is flagged.
@@ -85,6 +94,7 @@ def finetune(
     judged = [evaluate.judge(net, one, tuned.attached.prefix) for one in sets]
     rows = judged[0].rows
     _keep(out, tuned, judged)
+    keep_weights(out, keep, net, tuned.attached, base)
     size = ladder.count(shape)
     share = 1.0 if method.size_word is None else 2 / 3  # frozen weights need no gradient products of their own
     return {

@@ -87,12 +87,12 @@ def step_memory(spec: Noun, shapes: Mapping[str, Shape], whole: bool = True) -> 
     return None
 
 
-def kept_disk(run: RunSpec, shape: Shape, keep: str) -> int:
+def kept_disk(method: MethodSpec, shape: Shape, keep: str) -> int:
     """Bytes of the weights that a run leaves, in fp32: none, its adapter, or the whole model where all was trained."""
-    method = registry.get("method", run.method.name)
-    if keep == "scores" or (keep == "adapters" and method.size_word is None):
+    known = registry.get("method", method.name)
+    if keep == "scores" or (keep == "adapters" and known.size_word is None):
         return 0
-    return BYTES_A_WEIGHT * int(method.pet_params(shape, run.method.pet_size))
+    return BYTES_A_WEIGHT * int(known.pet_params(shape, method.pet_size))
 
 
 def step_disk(spec: Noun) -> int:

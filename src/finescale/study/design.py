@@ -10,7 +10,7 @@ from typing import Any
 from finescale import registry
 from finescale.lab import probes
 from finescale.lab.ladder import LIBRARIES
-from finescale.study.cost import step_disk, step_memory
+from finescale.study.cost import step_memory
 from finescale.study.families import params_of
 from finescale.study.lock import Study
 from finescale.study.pace import measured, work_of
@@ -18,6 +18,7 @@ from finescale.study.plan import Kind, Plan, Step, size_label
 from finescale.study.relate import context_of, widths_of
 from finescale.study.run import cores
 from finescale.study.show import duration
+from finescale.study.space import needed
 from finescale.study.spec import StudySpec
 
 ENOUGH_DECADES = {"model_params": 1.0, "pretrain_tokens": 1.0, "pet_params": 1.0, "examples": 1.5}
@@ -83,7 +84,7 @@ class Summary:
         least_memory: what the largest step needs at least, each batch worked through in parts.
         device_gb: what a device holds, by ``[run] memory_gb``; None where that is not said.
         devices: how many such devices hold the least; empty where that is not said.
-        disk: estimated bytes of all records.
+        disk: estimated bytes of all records, and of the weights that runs keep.
         usd: price of the device time left, where a price and the time are known.
         spans, notes: what the design can and cannot identify.
     """
@@ -160,7 +161,7 @@ def summarise(study: Study) -> Summary:
         least_memory=least,
         device_gb=device,
         devices={} if device is None else {kind: ceil(size / (device * 1e9)) for kind, size in least.items()},
-        disk=sum(step_disk(step.spec) for step in plan.steps.values()),
+        disk=needed(study),
         usd=None if core_seconds is None or hourly is None else core_seconds / 3600 * hourly,
         spans=tuple(_spans(study)),
         notes=tuple(_notes(spec)),

@@ -185,7 +185,7 @@ def finish(part: Path, record: dict[str, Any]) -> None:
     digest = fingerprint(whole)
     for name in (*PASSING, SPEC):
         (part / name).unlink(missing_ok=True)
-    for path in part.iterdir():
+    for path in part.rglob("*"):
         sync(path)
     write_json(part / "record.json", {"layout": RECORD_LAYOUT, "digest": digest} | whole)
     done = part.with_suffix("")

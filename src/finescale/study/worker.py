@@ -38,8 +38,8 @@ def execute(root: Path, part: Path, tell: Teller) -> dict[str, Any]:
         case "rate":
             return steps.search_rate(RateSearch.model_validate(spec), part, place["data"], place["base"], tell, parts)
         case _:
-            run = RunSpec.model_validate(spec)
-            return steps.finetune(run, part, place["data"], place["base"], place.get("rate"), tell, parts)
+            run, keep = RunSpec.model_validate(spec), lock.open_study(root).spec.run.keep
+            return steps.finetune(run, part, place["data"], place["base"], place.get("rate"), tell, parts, keep)
 
 
 _KIND_OF_ROLE: dict[str, Kind] = {"data": "data", "base": "base", "previous": "base", "rate": "rate"}
