@@ -23,7 +23,9 @@ from __future__ import annotations
 import errno
 import signal
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from finescale.errors import FinescaleError, InputError
 
@@ -43,6 +45,14 @@ class Failure:
     message: str
     cause: str
     details: str = ""
+
+    @classmethod
+    def told(cls, said: Mapping[str, Any]) -> Failure:
+        """A failure as a file tells it; one that tells something else is of the study's folder."""
+        fields = {key: said.get(key, "") for key in ("kind", "message", "cause", "details")}
+        if fields["kind"] in CLASSES and all(isinstance(value, str) for value in fields.values()):
+            return cls(**fields)
+        return cls("study", f"its error.json is damaged: {dict(said)!r}"[:500], "study: a damaged error.json")
 
 
 def classify(error: BaseException) -> str:

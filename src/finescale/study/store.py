@@ -114,7 +114,7 @@ class Store:
     def failure(self, step: Step) -> Failure | None:
         """Why the step last failed, if it did."""
         path = self.part(step) / "error.json"
-        return Failure(**read_json(path)) if path.exists() else None
+        return Failure.told(read_json(path)) if path.exists() else None
 
     def progress(self, step: Step) -> float:
         """Fraction of a running step that is done, 0 to 1."""
@@ -132,8 +132,9 @@ class Store:
         home = self.done(step)
         again = f"delete the folder {home} and run the study again"
         record = _verified(home / "record.json", again)
-        made = record.pop("made", {}).get("spec")
-        if fingerprint(made) != step.spec.fingerprint():
+        origin = record.pop("made", None)
+        made = origin.get("spec") if isinstance(origin, dict) else None
+        if _digest(made) != step.spec.fingerprint():
             lines = "\n  ".join(differences(made, step.spec.model_dump(mode="json")))
             raise StudyError(
                 f"{home}: was made to another spec than its name says (found → wanted); {again}\n  {lines}"
@@ -222,11 +223,19 @@ def _listing(folder: Path) -> set[str]:
     return set(os.listdir(folder)) if folder.is_dir() else set()
 
 
+def _digest(value: Any) -> str | None:
+    """The fingerprint of what a file holds, or None where it holds what no record can."""
+    try:
+        return fingerprint(value)
+    except (ValueError, RecursionError):
+        return None
+
+
 def _verified(path: Path, again: str) -> dict[str, Any]:
     record = read_json(path)
     layout, digest = record.pop("layout", None), record.pop("digest", None)
     if layout != RECORD_LAYOUT:
         raise StudyError(f"{path}: has layout {layout}, this version reads {RECORD_LAYOUT}")
-    if digest != fingerprint(record):
+    if digest != _digest(record):
         raise StudyError(f"{path}: is damaged (its digest does not match); {again}")
     return record
