@@ -135,19 +135,20 @@ def run(
 @app.command()
 def status(folder: Folder, as_json: Json = False) -> None:
     """Say what is done, what is running, and what failed and why."""
-    from finescale.study.lease import driven
     from finescale.study.lock import open_study
     from finescale.study.run import state
-    from finescale.study.show import line
+    from finescale.study.show import details, line
+    from finescale.study.standing import standing
 
     study = open_study(folder)
     now = state(study)
+    said = standing(study, now)
     if as_json:
-        failed = {id: {"kind": why.kind, "message": why.message} for id, why in now.failed.items()}
-        counts = {"total": now.total, "done": len(now.done), "blocked": sorted(now.blocked), "failed": failed}
-        _say(counts | {"running": now.running, "driven": driven(folder), "seconds_left": now.seconds_left})
+        _say(said)
         return
-    out.print(line(now) + (", being driven now" if driven(folder) else ""), soft_wrap=True)
+    out.print(line(now) + (", being driven now" if said["driven"] else ""), soft_wrap=True)
+    for detail in details(said):
+        out.print(f"  {detail}", soft_wrap=True)
     _list_failures(now, out)
 
 
@@ -203,7 +204,10 @@ app.add_typer(cli_metrics.app, name="metrics")
 
 
 def _fit_study(folder: Path, as_json: bool) -> None:
+    from finescale.study.analyse import must_be_fitted
+
     analysis = _analysis(folder)
+    must_be_fitted(analysis)
     every = [analysis.fits, *analysis.others.values()]
     if as_json:
         tables = [
@@ -305,8 +309,10 @@ def _terminable() -> Iterator[None]:
 
 
 def _list_failures(outcome: Outcome, console: Console) -> None:
-    for id, why in outcome.failed.items():
-        console.print(f"  {id}: {why.kind}: {why.message}", soft_wrap=True)
+    from finescale.study.show import failures
+
+    for said in failures(outcome):
+        console.print(f"  {said}", soft_wrap=True)
 
 
 def _analysis(folder: Path) -> Analysis:
@@ -367,13 +373,15 @@ def _print_held_out(fits: Any) -> None:
 
 
 def _print_answer(analysis: Analysis) -> None:
+    from finescale.study.analyse import crossings_in_words
+
     if analysis.question:
         out.print(analysis.question, soft_wrap=True)
     for one in analysis.advice:
         out.print(f"  {one.sentence}", soft_wrap=True)
     out.print("Where methods cross")
-    for row in analysis.crossings.to_dict("records"):
-        out.print(f"  {row['task']}, base {row['base']}, {row['a']} and {row['b']}: {row['verdict']}", soft_wrap=True)
+    for line in crossings_in_words(analysis.crossings):
+        out.print(f"  {line}", soft_wrap=True)
 
 
 def _rows(frame: pd.DataFrame) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
 import time
@@ -11,12 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from study_toy import TOML, WORK, order, toy_study
+from study_toy import TOML, WORK, order, record, toy_study
 from tiny_corpus import write_tiny_corpus
 
 from finescale.cli import DEBUG, call
-from finescale.study import lock
-from finescale.study.run import run
+from finescale.study import lock, standing, store
+from finescale.study.lease import hold
+from finescale.study.policy import Failure
+from finescale.study.run import Outcome, run
+from finescale.study.show import failures
 
 
 @dataclass(frozen=True)
@@ -143,10 +148,62 @@ def test_status(cli: Cli, finished: Path, tmp_path: Path) -> None:
     order(tmp_path, "rate", "fail")
     run(study, workers=2, function=WORK)
     said = json.loads(cli("status", tmp_path, "--json").stdout)
-    (why,) = said["failed"].values()
-    assert why == {"kind": "bug", "message": "ValueError: ordered to fail"}
+    ((id, why),) = said["failed"].items()
+    assert (why["kind"], why["message"]) == ("bug", "ValueError: ordered to fail")
     assert len(said["blocked"]) == 16
+    assert (said["schema"], said["failures"], said["last_errors"]) == (1, {"bug": 1}, [id])
+    assert said["kinds"]["rate"] == {"total": 1, "done": 0, "running": 0, "failed": 1, "blocked": 0, "waiting": 0}
+    assert said["kinds"]["run"] | {"total": 32} == said["kinds"]["run"]
+    assert said["done"] + said["waiting"] + len(said["failed"]) + len(said["blocked"]) == said["total"]
+    assert said["seconds_left"] > 0
+    assert "finished steps" in said["seconds_left_by"]
+    assert (said["driven"], said["driver"]) == (False, None)
+    assert 0 < said["disk"]["needed"] < said["disk"]["free"]
     assert "ValueError: ordered to fail" in cli("status", tmp_path).stdout
+
+
+def test_status_names_what_it_documents(cli: Cli, finished: Path) -> None:
+    said = json.loads(cli("status", finished, "--json").stdout)
+    documented = re.findall(
+        r"``(\w+)``", re.sub(r"``kind``|``message``|``at``|``needed``|``free``", "", standing.__doc__ or "")
+    )
+    assert set(said) == set(documented) - {"finescale", "null"}
+
+
+def test_status_tells_who_drives(cli: Cli, finished: Path) -> None:
+    with hold(finished):
+        said = json.loads(cli("status", finished, "--json").stdout)
+        assert said["driver"]["pid"] == os.getpid()
+        assert "being driven now" in cli("status", finished).stdout
+    assert json.loads(cli("status", finished, "--json").stdout)["driver"] is None
+
+
+def test_status_tells_what_was_refused_flagged_and_noticed(cli: Cli, tmp_path: Path) -> None:
+    study = toy_study(tmp_path)
+    lock.write_lock(study)
+    for kind in ("data", "base", "rate", "run"):
+        for step in study.plan.of(kind)[:8]:
+            study.store.begin(step)
+            asked = store.read_json(study.store.part(step) / store.SPEC)
+            more = (
+                {"refused": {"comet": "finescale metrics install comet"}, "flag": "diverged"} if kind == "run" else {}
+            )
+            store.finish(study.store.part(step), record(asked, tmp_path) | more)
+    done = cli("status", tmp_path)
+    assert "comet was refused: finescale metrics install comet" in done.stdout
+    assert "8 finished runs are flagged diverged" in done.stdout
+    assert "noticed: flagged: 8" in done.stdout
+    assert "run steps: 8 of 32 done, 24 waiting" in done.stdout
+    said = json.loads(cli("status", tmp_path, "--json").stdout)
+    assert said["flagged"] == {"diverged": 8}
+    assert said["refused"] == {"comet": "finescale metrics install comet"}
+
+
+def test_ten_thousand_failures_are_told_in_a_few_lines() -> None:
+    outcome = Outcome(10**4, set(), {f"run-{n}": Failure("bug", "ValueError: no", "") for n in range(10**4)})
+    said = list(failures(outcome))
+    assert len(said) == 11
+    assert said[-1] == "and 9990 more failures; finescale status --json lists all"
 
 
 def test_fit_recovers_the_toy_law(cli: Cli, finished: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -16,6 +17,7 @@ from finescale.study.run import Outcome, Show
 
 SECONDS_BETWEEN_LINES = 10.0
 MOST_SHOWN = 8
+MOST_TOLD = 10
 
 
 def duration(seconds: float | None) -> str:
@@ -37,6 +39,37 @@ def line(outcome: Outcome) -> str:
             f"about {duration(outcome.seconds_left)} left" if outcome.seconds_left else "time left unknown yet"
         )
     return ", ".join(parts)
+
+
+def details(standing: dict[str, Any]) -> Iterator[str]:
+    """What a person wants to know of a study beyond the first line, a line each; nothing of what is as it should be."""
+    for kind, counts in standing["kinds"].items():
+        said = ", ".join(f"{count} {name}" for name, count in counts.items() if count and name not in ("total", "done"))
+        if said:
+            yield f"{kind} steps: {counts['done']} of {counts['total']} done, {said}"
+    if standing["disk"]["needed"]:
+        disk = standing["disk"]
+        yield f"disk: the steps left may need {disk['needed'] / 1e9:.1f} GB; {disk['free'] / 1e9:.1f} GB are free"
+    if standing["failures"]:
+        yield "failed: " + ", ".join(f"{count} {kind}" for kind, count in sorted(standing["failures"].items()))
+    for flag, count in standing["flagged"].items():
+        yield f"{count} finished runs are flagged {flag} and left out of fits"
+    for metric, why in standing["refused"].items():
+        yield f"{metric} was refused: {why}"
+    yield from _few([f"noticed: {finding}" for finding in standing["findings"]], "findings")
+    if standing["conflicts"]:
+        yield f"{standing['conflicts']} steps were made twice with different results: finescale check"
+
+
+def failures(outcome: Outcome) -> Iterator[str]:
+    """A line for each of the first failures, and how many more there are."""
+    yield from _few([f"{id}: {why.kind}: {why.message}" for id, why in outcome.failed.items()], "failures")
+
+
+def _few(lines: list[str], what: str) -> Iterator[str]:
+    yield from lines[:MOST_TOLD]
+    if len(lines) > MOST_TOLD:
+        yield f"and {len(lines) - MOST_TOLD} more {what}; finescale status --json lists all"
 
 
 @contextmanager
