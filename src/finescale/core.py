@@ -136,6 +136,12 @@ class DataSpec(Noun):
         return fingerprint(self.model_dump(mode="json", exclude={"tasks", "probes"}))
 
 
+class ModelDataSpec(DataSpec):
+    """What a study of published models needs: as ``DataSpec``, in the models' own tokens."""
+
+    tokenizer: str = Field(description="identity of the tokenizer, as in ``PublicBase``")
+
+
 class PretrainRecipe(Noun):
     """How a rung is pretrained.
 
@@ -165,6 +171,19 @@ class BaseSpec(Noun):
     )
     recipe: PretrainRecipe
     seed: int
+
+
+class PublicBase(Noun):
+    """A published model at one revision: what a ``BaseSpec`` is for a rung pretrained here."""
+
+    name: str
+    revision: str
+    digest: str = Field(description="SHA-256 of its files, or how its publisher names them: repository and revision")
+    tokenizer: str = Field(description="identity of its tokenizer; losses per token are comparable where it is one")
+    shape: Shape = Field(description="its context is the row that examples are packed in, at most the model's own")
+    model_params: PositiveInt
+    total_params: PositiveInt
+    pretrain_tokens: PositiveInt | None = Field(default=None, description="None where its publisher does not say")
 
 
 class FinetuneRecipe(Noun):

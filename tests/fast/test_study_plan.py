@@ -250,7 +250,7 @@ def test_evaluation_enters_the_runs_and_not_the_bases(tmp_path: Path) -> None:
     assert plan.of("run")[0].flops > plain.of("run")[0].flops
 
 
-def test_published_models_are_planned_and_refused(tmp_path: Path) -> None:
+def test_published_models_are_planned_and_refused_where_they_do_not_fit(tmp_path: Path) -> None:
     models = ", ".join(f'"EleutherAI/pythia-{size}@step143000"' for size in ("70m", "160m", "410m"))
     toml = TOML.replace('ladder = ["xs", "s"]\npretrain_tokens = [10_000, 20_000]', f"models = [{models}]")
     study = toy_study(tmp_path, toml)
@@ -259,8 +259,9 @@ def test_published_models_are_planned_and_refused(tmp_path: Path) -> None:
     assert spans["model_params"].levels == (18_915_328, 85_056_000, 302_311_424)
     assert spans["pretrain_tokens"].levels == (143_000 * 2**21,)
     assert summary.flops["base"] == 0
-    with pytest.raises(Refused, match="cannot finetune models it has not pretrained"):
-        write_lock(study)
+    largest = toy_study(tmp_path / "large", toml.replace("410m", "12b"))
+    with pytest.raises(Refused, match="GiB to train"):
+        write_lock(largest)
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,6 @@ import torch
 from numpy.typing import NDArray
 from transformers import DynamicCache
 
-from finescale.lab.tokenizer import EOS, PAD
-
 BATCH = 64
 MASKED = -1e9
 
@@ -56,7 +54,7 @@ def decode(
         chosen = order[start : start + BATCH]
         laid = _lay_out(net, [prompts[i] for i in chosen], prefix)
         found = _greedy(net, laid, limit) if beams == 1 else _beams(net, laid, limit, beams)
-        answers |= dict(zip(chosen, (_until_end(row) for row in found), strict=True))
+        answers |= dict(zip(chosen, (_until_end(row, net.config.eos_token_id) for row in found), strict=True))
     return [answers[i] for i in range(len(prompts))]
 
 
@@ -70,7 +68,7 @@ class _Laid:
 
 def _lay_out(net: Any, prompts: Sequence[Ids], prefix: torch.Tensor | None) -> _Laid:
     width = max(len(prompt) for prompt in prompts)
-    ids = torch.full((len(prompts), width), PAD)
+    ids = torch.full((len(prompts), width), net.config.eos_token_id)
     for row, prompt in enumerate(prompts):
         ids[row, width - len(prompt) :] = torch.from_numpy(prompt)
     real = torch.arange(width) >= torch.tensor([[width - len(prompt)] for prompt in prompts])
@@ -98,17 +96,17 @@ def _greedy(net: Any, laid: _Laid, limit: int) -> list[list[int]]:
     positions = (real.cumsum(1) - 1).clamp(min=0)
     mask = _causal(real)
     for _ in range(limit):
-        out = net.model(
+        out = net.base_model(
             inputs_embeds=embedded,
             attention_mask=mask,
             position_ids=positions,
             past_key_values=cache,
             use_cache=True,
         )
-        token = net.lm_head(out.last_hidden_state[:, -1]).argmax(-1)
+        token = net.get_output_embeddings()(out.last_hidden_state[:, -1]).argmax(-1)
         for row, piece in zip(alive.tolist(), token.tolist(), strict=True):
             written[row].append(piece)
-        going = (token != EOS).nonzero().flatten()
+        going = (token != net.config.eos_token_id).nonzero().flatten()
         if not len(going):
             break
         positions = positions[:, -1:] + 1
@@ -128,8 +126,8 @@ def _beams(net: Any, laid: _Laid, limit: int, beams: int) -> list[list[int]]:
         do_sample=False,
         num_beams=beams,
         max_new_tokens=limit,
-        eos_token_id=EOS,
-        pad_token_id=EOS,
+        eos_token_id=net.config.eos_token_id,
+        pad_token_id=net.config.eos_token_id,
     )
     return [row.tolist() for row in found]
 
@@ -144,9 +142,9 @@ def _additive(allowed: torch.Tensor) -> torch.Tensor:
     return torch.zeros(allowed.shape).masked_fill_(~allowed, MASKED)
 
 
-def _until_end(row: list[int]) -> Decoded:
-    ended = EOS in row
-    return Decoded(np.array(row[: row.index(EOS)] if ended else row, np.int64), ended)
+def _until_end(row: list[int], end: int) -> Decoded:
+    ended = end in row
+    return Decoded(np.array(row[: row.index(end)] if ended else row, np.int64), ended)
 
 
 def texts(answers: Sequence[Decoded], words: Any, one_line: bool) -> Iterator[tuple[str, bool]]:

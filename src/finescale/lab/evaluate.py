@@ -65,7 +65,7 @@ def _probe(full: EvaluationSet, name: str) -> EvaluationSet:
 
 def judge(net: Any, test: EvaluationSet, prefix: torch.Tensor | None = None) -> Judged:
     """Score a model on a set; ``prefix`` is its soft prompt, (length, width)."""
-    found = rows(net, test.examples(), net.config.max_position_embeddings, prefix)
+    found = rows(net, test.examples(), model.row(net), prefix)
     judged = Judged(found, scores(found, test.data))
     if test.decoded:
         answers = written.write(net, test, prefix)
@@ -101,7 +101,7 @@ def untouched_rows(net: Any, base: Path, test: EvaluationSet, split: str = "test
     """Per-example sums of a base nobody has finetuned, kept beside its weights."""
     path = base / f"untouched-{test.key(split)}-{split}.parquet"
     if not path.exists():
-        found = rows(net, test.examples(split), net.config.max_position_embeddings)
+        found = rows(net, test.examples(split), model.row(net))
         _put(path, pd.DataFrame(vars(found)).to_parquet)
     frame = pd.read_parquet(path)
     return Rows(*(frame[name].to_numpy(float) for name in ("nats", "tokens", "bytes")))

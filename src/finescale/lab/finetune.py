@@ -95,15 +95,12 @@ def finetune(
     rows = judged[0].rows
     _keep(out, tuned, judged)
     keep_weights(out, keep, net, tuned.attached, base)
-    size = ladder.count(shape)
     share = 1.0 if method.size_word is None else 2 / 3  # frozen weights need no gradient products of their own
     return {
         "flag": tuned.flag,
         **_scores(judged[0], zero[0]),
         **_beyond([one.name for one in sets], judged, zero),
-        "model_params": size.non_embedding,
-        "total_params": size.total,
-        "pretrain_tokens": base_record["pretrain_tokens"],
+        **{key: base_record[key] for key in ("model_params", "total_params", "pretrain_tokens")},
         "pet_params": sum(p.numel() for p in tuned.attached.trainable.values()),
         "learning_rate": learning_rate,
         "steps": tuned.steps,
@@ -179,7 +176,7 @@ def tune(
     ``seeds`` are of initialisation and order; a batch is worked through in ``parts`` with the same outcome.
     """
     method: Method = registry.get("method", spec.name)
-    row = net.config.max_position_embeddings
+    row = model.row(net)
     attached = method.attach(net, spec.pet_size or 0, {**method.options, **spec.options}, seeds[0])
     tuned = Tuned(attached, zero_dev, best_dev=zero_dev)
     optimiser = _optimiser(attached, method, recipe)

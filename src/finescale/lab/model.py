@@ -95,10 +95,15 @@ def shape_of(model: CausalLM) -> Shape:
         heads=config.num_attention_heads,
         ff=config.intermediate_size,
         vocab=config.vocab_size,
-        context=config.max_position_embeddings,
+        context=row(model),
         kv_heads=config.num_key_value_heads if shared else None,
         gated=any(name.endswith("gate_proj") for name, _ in model.named_modules()),
     )
+
+
+def row(model: CausalLM) -> int:
+    """Tokens of the rows that examples are packed in: a published base's own setting, else the whole context."""
+    return int(getattr(model.config, "packed_row", model.config.max_position_embeddings))
 
 
 def nats(
@@ -107,7 +112,7 @@ def nats(
     """Loss of a packed batch.
 
     Args:
-        model: any causal LM with ``model.model`` (the trunk) and an output projection without bias.
+        model: any causal LM with a trunk (``base_model``) and an output projection without bias.
         packed: the rows.
         prefix: soft prompt, (length, width), put where ``packed.slots_BT`` points.
         weights_N: weight of each loss position; by default the mean over them.
@@ -119,7 +124,7 @@ def nats(
     if prefix is not None:
         soft = packed.slots_BT >= 0
         embedded = torch.where(soft[..., None], prefix[packed.slots_BT.clamp(min=0)].to(embedded.dtype), embedded)
-    hidden = model.model(
+    hidden = model.base_model(
         inputs_embeds=embedded,
         attention_mask=packed.mask_B1TT.expand(embedded.shape[0], -1, -1, -1),
         position_ids=packed.positions_BT,

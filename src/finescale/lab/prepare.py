@@ -32,6 +32,7 @@ from finescale.lab.packing import Example
 from finescale.lab.pools import SPLITS, Pool, pool
 from finescale.lab.subset import in_proportion
 from finescale.lab.tasks import Rendered
+from finescale.lab.tokenizer import OWN, Marks
 
 Tell = Callable[[float], None]
 VALID_SHARE = 0.02
@@ -53,7 +54,9 @@ class Encoded:
     stratum: int = 0
 
 
-def prepare(spec: DataSpec, out: Path, files: Mapping[str, Path], tell: Tell) -> dict[str, Any]:
+def prepare(
+    spec: DataSpec, out: Path, files: Mapping[str, Path], tell: Tell, given: tuple[Tokenizer, Marks] | None = None
+) -> dict[str, Any]:
     """Write tokenizer, stream, tasks and probes into ``out``; returns their sizes and what was found out about them.
 
     Args:
@@ -62,6 +65,7 @@ def prepare(spec: DataSpec, out: Path, files: Mapping[str, Path], tell: Tell) ->
         files: local JSONL by task name, with ``NAME:dev`` and ``NAME:test`` where a study brings its own splits; for a
             hub task (and for ``flores``) its mirror.
         tell: is told the fraction done.
+        given: a published model's tokenizer, already in ``out``, with its marks; without it one is learned.
 
     Raises:
         InputError: a row lacks a field, a split of a task or a probe ends up empty, or a data set cannot be had.
@@ -69,18 +73,17 @@ def prepare(spec: DataSpec, out: Path, files: Mapping[str, Path], tell: Tell) ->
     _check_probes(spec)
     corpus = corpora.find(spec.corpus_digest)
     texts = {language: [d.text for d in corpus.documents(language)] for language in spec.languages}
-    sample = itertools.chain.from_iterable(_first(texts[language], TOKENIZER_CHARACTERS) for language in spec.languages)
-    words = tokenizer.train(sample, spec.vocab)
-    words.save(str(out / "tokenizer.json"))
+    words, marks = given or (_learned(texts, spec, out), OWN)
     tell(0.3)
-    stream, owner = _stream([_encoded(texts[language], words) for language in spec.languages], spec.stream_tokens)
+    read = [_encoded(texts[language], words) for language in spec.languages]
+    stream, owner = _stream(read, spec.stream_tokens, marks.end)
     held = int(len(stream) * VALID_SHARE)
     save_file({"train": stream[held:], "valid": stream[:held]}, out / "stream.safetensors")
     tell(0.6)
     findings: list[str] = []
     tasks, tests = {}, {}
     for task in spec.tasks:
-        sets, facts = _task(task, pool(task, corpus, files), words, findings)
+        sets, facts = _task(task, pool(task, corpus, files), words, marks, findings)
         _write(out, task.name, sets)
         tasks[task.name], tests[task.name] = facts, sets["test"]
     tell(0.8)
@@ -90,7 +93,7 @@ def prepare(spec: DataSpec, out: Path, files: Mapping[str, Path], tell: Tell) ->
     valid = {language: stream[:held][owner[:held] == place] for place, language in enumerate(spec.languages)}
     probed = {}
     for probe in spec.probes:
-        rows = _probe(probe, spec, corpus, files, words, tests, valid)
+        rows = _probe(probe, spec, corpus, files, words, marks, tests, valid)
         kept = _kept(rows, (spec.context, spec.context), probe.examples, together=spec.context)
         probed[probe.name] = {"test": _counts(f"probe {probe.name!r}", "test", rows, kept, probe.examples, findings)}
         _write(out, probe.name, {"test": kept[1]})
@@ -104,6 +107,14 @@ def prepare(spec: DataSpec, out: Path, files: Mapping[str, Path], tell: Tell) ->
         "probes": probed,
         "findings": findings,
     }
+
+
+def _learned(texts: Mapping[str, list[str]], spec: DataSpec, out: Path) -> Tokenizer:
+    """A tokenizer learned from the study's text and written to ``out``."""
+    sample = itertools.chain.from_iterable(_first(texts[language], TOKENIZER_CHARACTERS) for language in spec.languages)
+    words = tokenizer.train(sample, spec.vocab)
+    words.save(str(out / "tokenizer.json"))
+    return words
 
 
 def load_stream(folder: Path) -> dict[str, NDArray[np.uint16]]:
@@ -144,10 +155,11 @@ def _first(texts: Iterable[str], characters: int) -> Iterator[str]:
 def _encoded(texts: list[str], words: Tokenizer) -> Iterator[list[int]]:
     """Token ids of each text, encoded a few hundred at a time and only as far as they are asked for."""
     for start in range(0, len(texts), 256):
-        yield from (encoding.ids for encoding in words.encode_batch(texts[start : start + 256]))
+        found = words.encode_batch(texts[start : start + 256], add_special_tokens=False)
+        yield from (encoding.ids for encoding in found)
 
 
-def _stream(languages: list[Iterator[list[int]]], most: int) -> tuple[NDArray[np.uint16], NDArray[np.int16]]:
+def _stream(languages: list[Iterator[list[int]]], most: int, end: int) -> tuple[NDArray[np.uint16], NDArray[np.int16]]:
     """Documents of all languages in one stream, always the next of the language that has the fewest tokens so far.
 
     Returns:
@@ -161,7 +173,7 @@ def _stream(languages: list[Iterator[list[int]]], most: int) -> tuple[NDArray[np
         document = next(languages[language], None)
         if document is None:
             break
-        pieces.append(np.array([*document, tokenizer.EOS], np.uint16))
+        pieces.append(np.array([*document, end], np.uint16))
         owners.append(language)
         have[language] += len(pieces[-1])
     owner = np.repeat(np.array(owners, np.int16), [len(piece) for piece in pieces])
@@ -169,14 +181,14 @@ def _stream(languages: list[Iterator[list[int]]], most: int) -> tuple[NDArray[np
 
 
 def _task(
-    task: TaskSpec, found: Pool, words: Tokenizer, findings: list[str]
+    task: TaskSpec, found: Pool, words: Tokenizer, marks: Marks, findings: list[str]
 ) -> tuple[dict[str, list[Encoded]], dict[str, Any]]:
     """A task's splits as they are kept, and the facts about them."""
     where = f"task {task.name!r}"
     sets: dict[str, list[Encoded]] = {}
     facts: dict[str, Any] = {}
     for split in SPLITS:
-        rows = list(encode(found.splits[split], task.languages, words))
+        rows = list(encode(found.splits[split], task.languages, words, marks))
         wanted = {"dev": task.dev_examples, "test": task.test_examples}.get(split)
         kept = _kept(rows, (task.max_source_tokens, task.max_target_tokens), wanted)
         facts[split] = _counts(where, split, rows, kept, wanted, findings)
@@ -190,21 +202,23 @@ def _task(
     return sets, facts | found.facts | {"languages": dict(sorted(mix.items()))}
 
 
-def encode(rows: Sequence[Rendered], languages: Sequence[str], words: Tokenizer) -> Iterator[Encoded]:
+def encode(
+    rows: Sequence[Rendered], languages: Sequence[str], words: Tokenizer, marks: Marks = OWN
+) -> Iterator[Encoded]:
     """Tokens of rendered examples.
 
-    A prompt begins with the begin-of-text token. A target is encoded with a leading space and closed by the end-of-text
-    token, which counts as a target token.
+    A prompt begins with what the model expects before a text. A target is encoded with a leading space and closed by
+    the end-of-text token, which counts as a target token.
     """
     for start in range(0, len(rows), BATCH):
         batch = rows[start : start + BATCH]
-        prompts = words.encode_batch([row.prompt for row in batch])
-        targets = words.encode_batch([" " + row.target for row in batch])
+        prompts = words.encode_batch([row.prompt for row in batch], add_special_tokens=False)
+        targets = words.encode_batch([" " + row.target for row in batch], add_special_tokens=False)
         for row, prompt, target in zip(batch, prompts, targets, strict=True):
             yield Encoded(
                 row,
-                np.array([tokenizer.BOS, *prompt.ids], np.uint16),
-                np.array([*target.ids, tokenizer.EOS], np.uint16),
+                np.array([*marks.before, *prompt.ids], np.uint16),
+                np.array([*target.ids, marks.end], np.uint16),
                 len(row.target.encode()),
                 languages.index(row.language) if row.language in languages else 0,
             )
@@ -303,6 +317,7 @@ def _probe(
     corpus: corpora.Corpus,
     files: Mapping[str, Path],
     words: Tokenizer,
+    marks: Marks,
     tests: Mapping[str, list[Encoded]],
     valid: Mapping[str, NDArray[np.uint16]],
 ) -> list[Encoded]:
@@ -310,9 +325,9 @@ def _probe(
     if probe.kind == "task":
         return tests[probe.task or ""]
     if probe.kind == "translation":
-        return list(encode(probes.translation(probe, corpus, files.get(probes.FLORES)), (), words))
+        return list(encode(probes.translation(probe, corpus, files.get(probes.FLORES)), (), words, marks))
     rows = probes.text_rows(valid[probe.tgt or ""], spec.context, probe.examples)
-    prompt = np.array([tokenizer.BOS], np.uint16)
+    prompt = np.array(marks.before or (marks.end,), np.uint16)
     return [
         Encoded(
             Rendered("", words.decode(row.tolist()), probe.tgt or ""), prompt, row, tokenizer.byte_count(row, words)

@@ -6,12 +6,25 @@ A text that spells a special token (``<eos>``) is text: only this package puts t
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 SPECIAL = ("<pad>", "<bos>", "<eos>")
 PAD, BOS, EOS = range(3)
+
+
+@dataclass(frozen=True)
+class Marks:
+    """Tokens that a tokenizer's model expects before a text (``before``) and reads as its end (``end``)."""
+
+    before: tuple[int, ...]
+    end: int
+
+
+OWN = Marks((BOS,), EOS)
+"""Marks of the tokenizers trained here."""
 
 
 def train(texts: Iterable[str], vocab: int) -> Tokenizer:

@@ -205,7 +205,7 @@ def _spans(study: Study) -> Iterator[Span]:
     found: dict[str, set[int]] = {
         "examples": examples,
         "model_params": {params_of(base).non_embedding for base in bases},
-        "pretrain_tokens": {base.pretrain_tokens for base in bases},
+        "pretrain_tokens": {base.pretrain_tokens for base in bases if base.pretrain_tokens},
     }
     for factor, levels in found.items():
         yield Span(factor, "", tuple(map(float, sorted(levels))), held.get(factor, 0))
@@ -227,8 +227,6 @@ def _notes(spec: StudySpec) -> Iterator[str]:
         yield f"one factor at a time: all but the base varies on {where} alone, around {tokens} pretraining tokens"
     if spec.base.pretraining == "checkpoints":
         yield "checkpoints of one run are not annealed: what looks like pretraining size is in part the learning rate"
-    if spec.base.models:
-        yield "published models: this study can be planned here, and not carried out"
     yield from _refused_metrics(spec)
     yield from _idle_ranks(spec)
     yield from _long_probes(spec)

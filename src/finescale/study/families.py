@@ -11,20 +11,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from finescale.core import BaseSpec, Noun, Shape
+from finescale.core import BaseSpec, PublicBase, Shape
 from finescale.errors import Fault, InputError, near
 from finescale.lab.ladder import Params, count
-
-
-class PublicBase(Noun):
-    """A published model at one revision: what a ``BaseSpec`` is for a rung pretrained here."""
-
-    name: str
-    revision: str
-    shape: Shape
-    model_params: int
-    total_params: int
-    pretrain_tokens: int
+from finescale.lab.packages import PREFIX, packaged
 
 
 @dataclass(frozen=True)
@@ -170,17 +160,24 @@ def repositories() -> list[str]:
 
 
 def public_base(name: str) -> PublicBase:
-    """The base that ``repository@revision`` names.
+    """The base that ``repository@revision`` or ``pypi:PACKAGE`` names.
 
     Raises:
         InputError: the repository is unknown, or the revision names no step of its training.
     """
+    if name.startswith(PREFIX):
+        return packaged(name)
     repository, _, revision = name.partition("@")
     for family in FAMILIES:
         for label, size in family.sizes.items():
             if repository == family.repository.format(size=label):
                 return _at(family, size, repository, revision)
     raise InputError(Fault(repository, "is no model known here", near(repository, repositories())))
+
+
+def tokens_of(name: str) -> int:
+    """Tokens a published model was pretrained on, as places in a plan are keyed; 0 where its publisher does not say."""
+    return public_base(name).pretrain_tokens or 0
 
 
 def _at(family: Family, size: Size, repository: str, revision: str) -> PublicBase:
@@ -195,6 +192,8 @@ def _at(family: Family, size: Size, repository: str, revision: str) -> PublicBas
     return PublicBase(
         name=repository,
         revision=revision,
+        digest=f"{repository}@{revision}",
+        tokenizer=family.repository,
         shape=shape,
         model_params=params.non_embedding,
         total_params=params.total,

@@ -23,6 +23,7 @@ from finescale.errors import Fault, InputError, Refused, StudyError, collecting
 from finescale.lab.corpora.recipes import RECIPES
 from finescale.lab.ladder import count
 from finescale.study import config, files, relate, store
+from finescale.study.families import public_base
 from finescale.study.plan import Digests, Plan, make_plan
 from finescale.study.shapes import shape_of
 from finescale.study.spec import Data, StudySpec
@@ -36,6 +37,7 @@ LOCK_FILE = "study.lock.json"
 LOCK_LAYOUT = 1
 BYTES_A_TRAINED_WEIGHT = 16
 """A weight, its gradient and two moments, four bytes each."""
+BYTES_A_FROZEN_WEIGHT = 4
 UNSEEN = "not here yet"
 """Digest of data that a plan is made without."""
 PACKAGES = ("numpy", "scipy", "pandas", "torch", "transformers", "peft", "tokenizers", "safetensors")
@@ -175,19 +177,17 @@ def refuse_what_cannot_run(spec: StudySpec) -> None:
     """Tell a study that can only be planned from one that can be carried out, before anything is fetched or written.
 
     Raises:
-        Refused: it is about published models, or training its largest base needs more memory than this machine has.
+        Refused: training its largest base needs more memory than this machine has.
     """
-    if spec.base.models:
-        listed = ", ".join(spec.base.models[:3])
-        raise Refused(
-            f"this study is about published models ({listed} …): finescale plans such a study but cannot finetune "
-            "models it has not pretrained; name rungs of its own with `[base] ladder = …`"
-        )
-    sizes = {rung: count(shape_of(rung, spec.base)).total * BYTES_A_TRAINED_WEIGHT for rung in spec.base.ladder}
+    bytes_a_weight = BYTES_A_TRAINED_WEIGHT if spec.base.ladder or "full" in spec.methods else BYTES_A_FROZEN_WEIGHT
+    weights = {rung: count(shape_of(rung, spec.base)).total for rung in spec.base.ladder}
+    weights |= {name: public_base(name).total_params for name in spec.base.models}
+    sizes = {name: total * bytes_a_weight for name, total in weights.items()}
     largest, have = max(sizes, key=lambda rung: sizes[rung]), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if sizes[largest] > have:
+        beside = ", gradients and two moments" if bytes_a_weight == BYTES_A_TRAINED_WEIGHT else " alone"
         raise Refused(
-            f"base {largest!r} takes {sizes[largest] / 2**30:.0f} GiB to train (weights, gradients and two moments), "
+            f"base {largest!r} takes {sizes[largest] / 2**30:.0f} GiB to train (weights{beside}), "
             f"and this machine has {have / 2**30:.0f} GiB; `finescale plan` shows what the study would take"
         )
 

@@ -109,7 +109,7 @@ class _Planner:
     def data(self) -> Step:
         spec = self.spec
         others = (name for name in spec.task_names if name not in self.tasks)
-        asked = dict(
+        made = DataSpec(
             corpus=f"{spec.data.corpus}/{spec.data.tier}",
             corpus_digest=self.digests.corpus,
             languages=spec.base.languages,
@@ -120,7 +120,8 @@ class _Planner:
             probes=tuple(self.probes.values()),
         )
         words = {public_base(name).tokenizer for name in spec.base.models}
-        made = ModelDataSpec(**asked, tokenizer=words.pop()) if words else DataSpec(**asked)
+        if words:
+            made = ModelDataSpec(**made.model_dump(), tokenizer=words.pop())
         return _step("data", f"{spec.data.corpus}-{spec.data.tier}", made, {}, 0.0)
 
     def steps(self) -> Iterator[Step]:
@@ -138,8 +139,9 @@ class _Planner:
             model = public_base(name)
             row = min(model.shape.context, self.spec.base.context)
             model = model.model_copy(update={"shape": model.shape.model_copy(update={"context": row})})
-            label = f"{model.name.rpartition('/')[2]}-{size_label(model.pretrain_tokens)}"
-            yield (model.name, model.pretrain_tokens), _step("base", label, model, {}, 0.0)
+            tokens = model.pretrain_tokens or 0
+            label = f"{model.name.rpartition('/')[2]}-{size_label(tokens) if tokens else model.revision}"
+            yield (model.name, tokens), _step("base", label, model, {}, 0.0)
         for rung in self.spec.base.ladder:
             yield from self._sizes(rung)
 

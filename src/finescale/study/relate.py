@@ -14,7 +14,7 @@ from finescale.core import FACTORS, FinetuneRecipe
 from finescale.errors import Faults, InputError, near
 from finescale.lab import ladder, probes
 from finescale.lab.corpora.recipes import RECIPES
-from finescale.study.families import public_base
+from finescale.study.families import public_base, tokens_of
 from finescale.study.fields import ALL
 from finescale.study.files import FileTask, check_built_in, check_task, spelled_out
 from finescale.study.shapes import shape_of
@@ -140,7 +140,7 @@ def _bases(base: Base, faults: Faults) -> None:
 
 def pretraining_sizes(base: Base) -> set[int]:
     """Pretraining tokens of the study's bases; a model that is unknown has none."""
-    return {*base.pretrain_tokens, *(public_base(name).pretrain_tokens for name in base.models if _known(name))}
+    return {*base.pretrain_tokens, *(tokens_of(name) for name in base.models if _known(name))}
 
 
 def _known(model: str) -> bool:

@@ -14,7 +14,7 @@ from finescale import registry
 from finescale.core import FinetuneRecipe, MethodSpec, PretrainRecipe
 from finescale.lab.corpora.cache import FETCHERS
 from finescale.lab.corpora.recipes import RECIPES
-from finescale.study.families import public_base
+from finescale.study.families import tokens_of
 from finescale.study.fields import (
     ALL,
     ByTask,
@@ -215,7 +215,7 @@ class StudySpec(Section):
         """Pretraining tokens at which the other factors vary in a one-factor design; else those of the rate search."""
         if self.one_factor is not None and self.one_factor.pretrain_tokens is not None:
             return self.one_factor.pretrain_tokens
-        sizes = self.base.pretrain_tokens or tuple(public_base(name).pretrain_tokens for name in self.base.models)
+        sizes = self.base.pretrain_tokens or tuple(tokens_of(name) for name in self.base.models)
         return max(sizes) if self.one_factor is not None else sizes[0]
 
     @property

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from finescale.core import BaseSpec, DataSpec, RateSearch, RunSpec
+from finescale.core import BaseSpec, DataSpec, ModelDataSpec, PublicBase, RateSearch, RunSpec
 from finescale.lab import steps
 from finescale.study import lock, store
+from finescale.study.families import public_base
 from finescale.study.files import paths_by_task
 from finescale.study.plan import Kind
 from finescale.study.serve import Teller, serve
@@ -29,8 +30,17 @@ def execute(root: Path, part: Path, tell: Teller) -> dict[str, Any]:
     place = {role: root / store.FOLDERS[_KIND_OF_ROLE[role]] / needed for role, needed in needs.items()}
     match asked["kind"]:
         case "data":
-            files = paths_by_task(lock.open_study(root).spec.tasks, root)
-            return steps.prepare(DataSpec.model_validate(spec), part, files, tell)
+            study = lock.open_study(root).spec
+            files = paths_by_task(study.tasks, root)
+            if not study.base.models:
+                return steps.prepare(DataSpec.model_validate(spec), part, files, tell)
+            data = ModelDataSpec.model_validate(spec)
+            model = next(
+                public_base(name) for name in study.base.models if public_base(name).tokenizer == data.tokenizer
+            )
+            return steps.prepare(data, part, files, tell, steps.words(model, part))
+        case "base" if "revision" in spec:
+            return steps.bring(PublicBase.model_validate(spec), part, tell)
         case "base":
             return steps.pretrain(
                 BaseSpec.model_validate(spec), part, place["data"], place.get("previous"), tell, parts

@@ -22,10 +22,10 @@ def fetch(recipe: Recipe, folder: Path) -> Fetched:
     """
     got = Fetched()
     problems: dict[str, str] = {}
-    if _download([f"{artefact.name}=={artefact.version}" for artefact in recipe.artefacts], folder) is not None:
+    if download([f"{artefact.name}=={artefact.version}" for artefact in recipe.artefacts], folder) is not None:
         for artefact in recipe.artefacts:  # one by one; where the version is gone, another
-            problem = _download([f"{artefact.name}=={artefact.version}"], folder)
-            if problem is not None and _download([artefact.name], folder) is not None:
+            problem = download([f"{artefact.name}=={artefact.version}"], folder)
+            if problem is not None and download([artefact.name], folder) is not None:
                 problems[artefact.name] = problem
     wheels = {_canonical(path.name.split("-")[0]): path for path in sorted(folder.glob("*.whl"))}
     for artefact in recipe.artefacts:
@@ -43,8 +43,8 @@ def _canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _download(requirements: list[str], folder: Path) -> str | None:
-    """``None`` if it went well, else what pip said."""
+def download(requirements: list[str], folder: Path) -> str | None:
+    """Have pip put wheels into ``folder`` without installing them; ``None`` if it went well, else what pip said."""
     options = ["--no-deps", "--only-binary=:all:", "--no-input", "--quiet", "--retries=1", "--dest", str(folder)]
     command = [sys.executable, "-m", "pip", "download", *options, *requirements]
     try:
