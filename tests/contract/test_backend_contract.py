@@ -13,7 +13,7 @@ import pytest
 
 from finescale import registry
 from finescale.errors import StudyError
-from finescale.study.backends import Backend, Ended
+from finescale.study.backends import Backend, Ended, Setup
 
 CLUSTERS = {"ray"}
 """Backends that take long to start: once for all tests here, in the slow tier."""
@@ -62,7 +62,7 @@ def cluster(name: str) -> None:
 
 @pytest.fixture
 def backend(name: str) -> Iterator[Backend]:
-    made: Backend = registry.get("backend", name)(2, keep_open=(), preload=(HERE,))
+    made: Backend = registry.get("backend", name)(Setup(2, preload=(HERE,)))
     yield made
     made.close()
 
@@ -124,7 +124,7 @@ def test_a_cancelled_step_ends_and_is_told(backend: Backend, tmp_path: Path) -> 
 
 
 def test_a_step_that_holds_too_much_is_ended_for_it(name: str, tmp_path: Path) -> None:
-    made: Backend = registry.get("backend", name)(2, preload=(HERE,), memory_bytes=400 << 20)
+    made: Backend = registry.get("backend", name)(Setup(2, preload=(HERE,), memory_bytes=400 << 20))
     made.submit(f"{HERE}:hoard", str(tmp_path), "large")
     made.submit(f"{HERE}:write", str(tmp_path), "small")
     found = ends(made, 2)
@@ -157,7 +157,7 @@ def test_it_can_be_used_again_after_closing(backend: Backend, tmp_path: Path) ->
 
 
 def test_modules_that_cannot_be_imported_are_named(name: str, tmp_path: Path) -> None:
-    made: Backend = registry.get("backend", name)(1, keep_open=(), preload=("no_such_module",))
+    made: Backend = registry.get("backend", name)(Setup(1, preload=("no_such_module",)))
     made.submit(f"{HERE}:write", str(tmp_path), "a")
     with pytest.raises(StudyError, match="no_such_module"):
         ends(made, 1)

@@ -23,6 +23,8 @@ from finescale.errors import StudyError
 
 LEASE = "leases/driver.json"
 WORKERS = "leases/workers"
+WORKER = "worker"
+"""Locked by the one process that works in a step's folder."""
 SECONDS_FOR_OLD_WORKERS = 5.0
 SECONDS_BETWEEN_BEATS = 2.0
 MISSED_BEATS = 5
@@ -92,9 +94,39 @@ def hold(folder: Path, tell: Callable[[str], None] = lambda line: None) -> Itera
 
 
 @contextmanager
-def working(folder: str) -> Iterator[None]:
+def alone(part: Path) -> Iterator[bool]:
+    """Be the only process in a step's working folder; False where another finished the step meanwhile.
+
+    A machine that was thought lost may still have a worker in there: the next one waits until it is gone.
+    """
+    path = part / WORKER
+    while part.exists():
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except FileNotFoundError:
+            break
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _is_still(descriptor, path):
+                yield True
+                return
+        finally:
+            os.close(descriptor)
+    yield False
+
+
+def _is_still(descriptor: int, path: Path) -> bool:
+    """Whether the open file is the one of that name, and not one that was since removed with its folder."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def working(folder: Path) -> Iterator[None]:
     """Keep new drivers waiting while a step runs whose process does not hold the driver's own descriptor."""
-    with _opened(Path(folder) / WORKERS) as descriptor:
+    with _opened(folder / WORKERS) as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         yield
 
@@ -129,7 +161,7 @@ def _lock(descriptor: int, folder: Path) -> None:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[int]:
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         yield descriptor

@@ -22,7 +22,7 @@ from finescale import registry
 from finescale.errors import Fault, InputError, Refused, StudyError, collecting
 from finescale.lab.corpora.recipes import RECIPES
 from finescale.lab.ladder import count
-from finescale.study import config, files, relate, store
+from finescale.study import config, files, relate, remote, store
 from finescale.study.families import public_base
 from finescale.study.plan import Digests, Plan, make_plan
 from finescale.study.shapes import shape_of
@@ -67,7 +67,7 @@ class Study:
     @property
     def store(self) -> store.Store:
         """Records of the study."""
-        return store.Store(self.folder)
+        return remote.store_of(self.folder)
 
     def table(self) -> pd.DataFrame:
         """One row per finished run."""

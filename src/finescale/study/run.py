@@ -21,14 +21,13 @@ from pathlib import Path
 from finescale import registry
 from finescale.errors import StudyError
 from finescale.study import openmetrics
-from finescale.study.backends import Backend, Ended
-from finescale.study.lease import Lease, driven, hold
+from finescale.study.backends import Backend, Ended, Setup
+from finescale.study.lease import Lease, driven
 from finescale.study.lock import Study, write_lock
 from finescale.study.pace import Pace, measured, work_of
 from finescale.study.plan import Step
 from finescale.study.policy import Attempt, Breaker, Failure, classify, next_attempt, of_exit
 from finescale.study.space import refuse_if_too_small
-from finescale.study.store import fail
 
 WORK = "finescale.study.worker:work"
 SESSIONS = "sessions.jsonl"
@@ -62,6 +61,7 @@ def run(
     *,
     workers: int | None = None,
     backend: str = "local",
+    address: str | None = None,
     only: Collection[str] | None = None,
     show: Show = lambda outcome: None,
     tell: Callable[[str], None] = lambda line: None,
@@ -73,6 +73,7 @@ def run(
         study: as read from its ``study.toml``; its lock is written now.
         workers: processes at a time; by default as many as the study says, else one per core.
         backend: name of a registered backend.
+        address: the cluster to go to, where the backend has a choice.
         only: ids of steps to run, with whatever they need and whatever was waiting for them; by default all.
         show: called about four times a second with where the study stands.
         tell: told what a user should know before the first step.
@@ -84,13 +85,19 @@ def run(
     """
     workers = workers or study.spec.run.workers or cores()
     refuse_if_too_small(study)
-    with hold(study.folder, tell) as lease:
+    with study.store.lease(tell) as lease:
         write_lock(study)
-        preload = (function.partition(":")[0],)
+        study.store.catch_up()
         limit = study.spec.run.memory_gb
-        made: Backend = registry.get("backend", backend)(
-            workers, keep_open=(lease.descriptor,), preload=preload, memory_bytes=limit and round(limit * 1e9)
+        setup = Setup(
+            workers=workers,
+            keep_open=(lease.descriptor,),
+            preload=(function.partition(":")[0],),
+            memory_bytes=None if limit is None else round(limit * 1e9),
+            address=address,
+            folder=study.folder,
         )
+        made: Backend = registry.get("backend", backend)(setup)
         driver = _Driver(study, made, workers, lease, openmetrics.writing(study.folder, show), function, only)
         idle = not driver.unmet
         try:
@@ -106,6 +113,7 @@ def run(
             made.close()
             if not idle:
                 _note_session(study.folder, driver.outcome, workers)
+        study.store.catch_up()
     return driver.outcome
 
 
@@ -180,7 +188,7 @@ class _Driver:
         """Begin a step and give it to the backend."""
         self.store.begin(self.steps[id], self.attempts[id].parts)
         self.begun[id] = time.monotonic()
-        self.backend.submit(self.function, str(self.folder.resolve()), id)
+        self.backend.submit(self.function, self.store.address, id)
 
     def end_late(self) -> None:
         """Cancel steps that run longer than the study allows."""
@@ -196,7 +204,7 @@ class _Driver:
         """Take note of a step that ended: done if its directory has its final name, whatever the exit code."""
         step, seconds = self.steps[ended.step], time.monotonic() - self.begun.pop(ended.step)
         self.memory.add(ended.peak_memory_bytes or 0)
-        if self.store.done(step).exists():
+        if self.store.arrived(step):
             return self.finish(step, seconds)
         why = "time" if step.id in self.late else ended.why
         failure = self.store.failure(step) or of_exit(ended.exit, why)
@@ -220,7 +228,7 @@ class _Driver:
         Raises:
             StudyError: the cause has struck too often.
         """
-        fail(self.store.part(step), failure)
+        self.store.tell_failure(self.store.part(step), failure)
         self.outcome.failed[step.id] = failure
         reached = [step.id]
         while reached:

@@ -1,7 +1,7 @@
 """How a worker carries out one step: from two strings, leaving one folder, whatever the work is.
 
 Nothing else passes between driver and worker, so the same step runs in this process, in a local worker or on another
-machine that sees the study folder.
+machine that sees the study's folder or URL.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from finescale.study import store
+from finescale.study import remote
+from finescale.study.lease import alone
 from finescale.study.policy import Failure, classify
 
 SECONDS_BETWEEN_TELLS = 0.5
@@ -26,22 +27,26 @@ def serve(folder: str, step_id: str, execute: Execute) -> None:
     """Run a begun step to its record; whatever it prints goes to ``output.txt`` beside it.
 
     Args:
-        folder: the study.
+        folder: the study's folder or URL.
         step_id: a step that the driver has begun.
         execute: does the work from (study folder, working folder, tell) and returns the record.
 
     Raises:
         SystemExit: the step failed, and ``error.json`` says why.
     """
-    part = store.find_part(Path(folder), step_id)
-    with (part / "output.txt").open("ab") as output:
-        os.dup2(output.fileno(), sys.stdout.fileno())
-        os.dup2(output.fileno(), sys.stderr.fileno())
-    try:
-        store.finish(part, execute(Path(folder), part, Teller(part / "progress")))
-    except Exception as error:
-        store.fail(part, describe(error))
-        raise SystemExit(1) from error
+    home = remote.store_at(folder)
+    part = home.ready(step_id)
+    with alone(part) as mine:
+        if not mine:
+            return
+        with (part / "output.txt").open("ab") as output:
+            os.dup2(output.fileno(), sys.stdout.fileno())
+            os.dup2(output.fileno(), sys.stderr.fileno())
+        try:
+            home.keep(part, execute(home.folder, part, Teller(part / "progress")))
+        except Exception as error:
+            home.tell_failure(part, describe(error))
+            raise SystemExit(1) from error
 
 
 class Teller:

@@ -13,12 +13,14 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from finescale.core import fingerprint
 from finescale.errors import Fault, StudyError
+from finescale.study.lease import WORKER, Lease, hold
 from finescale.study.plan import Kind, Plan, Step
 from finescale.study.policy import Failure
 
@@ -28,7 +30,7 @@ PASSING = ("progress", "output.txt", "error.json")
 SPEC = "spec.json"
 CONFLICTS = "conflicts.jsonl"
 DAMAGED = "damaged"
-COST = ("seconds", "cpu_seconds", "evaluate_seconds", "peak_memory_bytes", "resumed_at_step", "versions", "trials")
+COST = ("seconds", "cpu_seconds", "evaluate_seconds", "peak_memory_bytes", "resumed_at_step", "versions")
 """What of a record depends on where and when it was made; it is no part of the result."""
 
 
@@ -97,18 +99,42 @@ class Store:
         """Where a step works until it is finished."""
         return self.done(step).with_name(step.id + ".part")
 
+    @property
+    def address(self) -> str:
+        """What a worker on any machine finds the study by."""
+        return str(self.folder.resolve())
+
+    def lease(self, tell: Callable[[str], None]) -> AbstractContextManager[Lease]:
+        """Be the one driver of this study for a ``with`` block.
+
+        Raises:
+            StudyError: another driver holds it.
+        """
+        return hold(self.folder, tell)
+
+    def arrived(self, step: Step) -> bool:
+        """Whether a step is finished, wherever it was made."""
+        return self.done(step).exists()
+
+    def catch_up(self) -> None:
+        """Have all that is finished in the folder; where the folder is the study itself, it is there."""
+
     def finished(self, plan: Plan) -> set[str]:
         """Ids of the plan's finished steps; one listing a kind, however large the study."""
         there = {kind: _listing(self.folder / name) for kind, name in FOLDERS.items()}
         return {step.id for step in plan.steps.values() if step.id in there[step.kind]}
 
-    def begin(self, step: Step, parts: int = 1) -> None:
-        """Make a step ready for a worker: in its folder, what is to be done, from what, in how many parts a batch."""
+    def begin(self, step: Step, parts: int = 1, shards: int = 1) -> None:
+        """Make a step ready for a worker: in its folder, what is to be done, from what, in how many parts a batch.
+
+        ``shards`` is how many processes share the training of it.
+        """
         part = self.part(step)
         part.mkdir(parents=True, exist_ok=True)
         for name in PASSING:
             (part / name).unlink(missing_ok=True)
-        asked = {"id": step.id, "kind": step.kind, "label": step.label, "needs": step.needs, "parts": parts}
+        asked: dict[str, Any] = {"id": step.id, "kind": step.kind, "label": step.label, "needs": step.needs}
+        asked |= {"parts": parts, "shards": shards}
         write_json(part / SPEC, asked | {"spec": step.spec.model_dump(mode="json")}, durable=False)
 
     def failure(self, step: Step) -> Failure | None:
@@ -122,6 +148,22 @@ class Store:
             return float((self.part(step) / "progress").read_text())
         except (OSError, ValueError):
             return 0.0
+
+    def ready(self, step_id: str) -> Path:
+        """In a worker: the working folder of a step that was begun, with all it needs beside it.
+
+        Raises:
+            StudyError: no such step was begun.
+        """
+        return find_part(self.folder, step_id)
+
+    def keep(self, part: Path, record: dict[str, Any]) -> None:
+        """In a worker: make a step finished."""
+        finish(part, record)
+
+    def tell_failure(self, part: Path, failure: Failure) -> None:
+        """Note why a step failed."""
+        fail(part, failure)
 
     def record(self, step: Step) -> dict[str, Any]:
         """The record of a finished step, verified.
@@ -181,21 +223,36 @@ def finish(part: Path, record: dict[str, Any]) -> None:
     Raises:
         ValueError: the record holds NaN or an infinity.
     """
+    seal(part, record)
+    place(part)
+
+
+def seal(part: Path, record: dict[str, Any]) -> None:
+    """Write the record into the working folder, last of all its files.
+
+    Raises:
+        ValueError: the record holds NaN or an infinity.
+    """
     made = read_json(part / SPEC)
     whole = {"made": {key: made[key] for key in ("id", "kind", "label", "needs", "spec")}} | record
-    digest = fingerprint(whole)
-    for name in (*PASSING, SPEC):
-        (part / name).unlink(missing_ok=True)
+    sealed = {"layout": RECORD_LAYOUT, "digest": fingerprint(whole)} | whole
     for path in part.rglob("*"):
-        sync(path)
-    write_json(part / "record.json", {"layout": RECORD_LAYOUT, "digest": digest} | whole)
+        if path.name not in (*PASSING, SPEC, WORKER):
+            sync(path)
+    write_json(part / "record.json", sealed)
+
+
+def place(part: Path) -> None:
+    """Give a sealed working folder its final name; where another was first, compare with it and be gone."""
+    for name in (*PASSING, SPEC, WORKER):
+        (part / name).unlink(missing_ok=True)
     done = part.with_suffix("")
     try:
         part.rename(done)
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
-        _compare(done, record)
+        compare(done, part)
         shutil.rmtree(part)
         return
     sync(done.parent)
@@ -206,10 +263,26 @@ def result(record: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in record.items() if key not in (*COST, "made")}
 
 
-def _compare(done: Path, late: dict[str, Any]) -> None:
+def digest(record: Mapping[str, Any]) -> str:
+    """Identity of what a step found: equal wherever and whenever it is made, on whatever backend, at one thread."""
+    return fingerprint(result(record))
+
+
+def digest_of_all(store: Store, plan: Plan) -> str:
+    """Identity of what a study found so far: of its finished steps, each with the digest of its record.
+
+    Raises:
+        StudyError: a record is damaged.
+    """
+    finished = store.finished(plan)
+    return fingerprint({id: digest(store.record(step)) for id, step in plan.steps.items() if id in finished})
+
+
+def compare(done: Path, late: Path) -> None:
     """Two workers made one step: note every number in which they differ, for they should in none."""
-    first = _verified(done / "record.json", f"delete the folder {done} and run the study again")
-    if lines := list(differences(result(first), result(late))):
+    again = f"delete the folder {done} and run the study again"
+    first, second = (result(_verified(home / "record.json", again)) for home in (done, late))
+    if lines := list(differences(first, second)):
         with (done.parent.parent / CONFLICTS).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": done.name, "first → late": lines[:100]}, ensure_ascii=False) + "\n")
 

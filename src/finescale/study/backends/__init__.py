@@ -2,8 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What every backend is made from.
+
+    Attributes:
+        workers: steps at a time.
+        keep_open: file descriptors every process of the backend holds while it lives; the driver's lease is one, so
+            that no second driver starts before the last worker of the first is gone.
+        preload: modules that a worker needs, which a backend may import ahead of the steps.
+        memory_bytes: the most a step may hold; None: no limit.
+        cpus: processes a step has at most.
+        address: the cluster to go to, where a backend has a choice.
+        options: what the study says to this backend, in the engine's own words.
+        folder: the study's folder on the driver's machine.
+    """
+
+    workers: int = 1
+    keep_open: tuple[int, ...] = ()
+    preload: tuple[str, ...] = ()
+    memory_bytes: int | None = None
+    cpus: int = 1
+    address: str | None = None
+    options: Mapping[str, str | int] = field(default_factory=dict)
+    folder: Path = Path()
 
 
 @dataclass(frozen=True)
@@ -21,12 +49,7 @@ class Ended:
 
 
 class Backend(Protocol):
-    """Submit, poll, cancel. Made as ``Backend(workers, keep_open=…, preload=…, memory_bytes=…)``.
-
-    ``keep_open`` are file descriptors every process of the backend holds while it lives; the driver's lease is one, so
-    that no second driver starts before the last worker of the first is gone. ``preload`` names modules that a worker
-    needs, which a backend may import ahead of the steps. ``memory_bytes`` is the most a step may hold; None: no limit.
-    """
+    """Submit, poll, cancel; made from a ``Setup``."""
 
     def submit(self, function: str, folder: str, step: str) -> None:
         """Start ``module:function`` with two strings, a study folder and a step id, in a process of its own."""

@@ -11,11 +11,10 @@ import os
 import select
 import subprocess
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
 
 from finescale.errors import StudyError
-from finescale.study.backends import Ended
+from finescale.study.backends import Ended, Setup
 
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -33,17 +32,8 @@ SECONDS_TO_END = 10.0
 class LocalBackend:
     """Runs steps in children of one nursery process, which is started with the first step."""
 
-    def __init__(
-        self,
-        workers: int,
-        keep_open: Sequence[int] = (),
-        preload: Sequence[str] = (),
-        memory_bytes: int | None = None,
-    ) -> None:
-        self.workers = workers
-        self.keep_open = tuple(keep_open)
-        self.preload = tuple(preload)
-        self.memory_bytes = memory_bytes
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
         self.running: set[str] = set()
         self.nursery: subprocess.Popen[bytes] | None = None
         self.unread = b""
@@ -93,12 +83,13 @@ class LocalBackend:
 
     def _start_nursery(self) -> subprocess.Popen[bytes]:
         """A session of its own keeps Ctrl-C in the terminal from reaching the workers before the driver decides."""
+        setup = self.setup
         return subprocess.Popen(
-            [sys.executable, "-P", "-c", START, json.dumps(sys.path), str(self.memory_bytes or 0), *self.preload],
+            [sys.executable, "-P", "-c", START, json.dumps(sys.path), str(setup.memory_bytes or 0), *setup.preload],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=os.environ | ENVIRONMENT,
-            pass_fds=self.keep_open,
+            pass_fds=setup.keep_open,
             start_new_session=True,
         )
 

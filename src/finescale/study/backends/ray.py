@@ -1,24 +1,31 @@
-"""Steps as tasks of a Ray cluster: this machine's, or the one at ``RAY_ADDRESS``.
+"""Steps as tasks of a Ray cluster: this machine's, or the one at ``--address`` or ``RAY_ADDRESS``.
 
 A Ray worker keeps a nursery of its own, so that a step is a fresh process there as it is at home: with one thread, a
-limit on its memory, and nothing left of the step before. All machines see the study folder under one path.
+limit on its memory, and nothing left of the step before. All machines see the study folder under one path, or the
+study is kept at a URL.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from finescale.errors import Fault, InputError
-from finescale.study.backends import Ended
+from finescale.study import remote
+from finescale.study.backends import Ended, Setup
 from finescale.study.backends.local import LocalBackend
 from finescale.study.lease import working
 
-CPUS_A_STEP = 1
+LOOPBACK = "127.0.0.1"
 SECONDS_A_POLL = 5.0
-_nurseries: dict[tuple[tuple[str, ...], int | None], LocalBackend] = {}
+
+
+@cache
+def _nursery(preload: tuple[str, ...], memory_bytes: int | None) -> LocalBackend:
+    """The nursery of this Ray worker; it lives as long as the worker does."""
+    return LocalBackend(Setup(preload=preload, memory_bytes=memory_bytes))
 
 
 def carry_out(
@@ -30,10 +37,16 @@ def carry_out(
         StudyError: the modules that steps need cannot be imported.
     """
     sys.path.extend(entry for entry in path if entry not in sys.path)
-    nursery = _nurseries.setdefault(
-        (preload, memory_bytes), LocalBackend(1, preload=preload, memory_bytes=memory_bytes)
-    )
-    with working(folder):
+    return in_child(_nursery(preload, memory_bytes), function, folder, step)
+
+
+def in_child(nursery: LocalBackend, function: str, folder: str, step: str) -> tuple[int, int | None, str]:
+    """Run a step in a child of a nursery, keeping new drivers of the study waiting; exit code, peak memory and why.
+
+    Raises:
+        StudyError: the modules that steps need cannot be imported.
+    """
+    with working(remote.here(folder)):
         nursery.submit(function, folder, step)
         while True:
             for ended in nursery.poll(SECONDS_A_POLL):
@@ -41,23 +54,17 @@ def carry_out(
 
 
 class RayBackend:
-    """Gives each step to Ray as a task that asks for one CPU and the memory a step may hold.
+    """Gives each step to Ray as a task that asks for a CPU per process and the memory a step may hold.
 
-    Ray itself never tries a task again: what is tried again, and how often, is the driver's policy. The dashboard of a
-    cluster started here is off; nothing but this machine can reach it.
+    Ray itself never tries a task again: what is tried again, and how often, is the driver's policy. A cluster started
+    here listens on the loopback address alone, and its dashboard is off; nothing but this machine can reach it.
 
     Raises:
         InputError: Ray is not installed.
     """
 
-    def __init__(
-        self,
-        workers: int,
-        keep_open: Sequence[int] = (),
-        preload: Sequence[str] = (),
-        memory_bytes: int | None = None,
-    ) -> None:
-        self.workers, self.preload, self.memory_bytes = workers, tuple(preload), memory_bytes
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
         self.tasks: dict[Any, str] = {}
         self.mine = False
         self.ray = _ray()
@@ -66,9 +73,9 @@ class RayBackend:
         """Start ``module:function`` with two strings as a task of the cluster."""
         self._connect()
         task = self.ray.remote(carry_out).options(
-            num_cpus=CPUS_A_STEP, memory=self.memory_bytes, max_retries=0, name=step
+            num_cpus=self.setup.cpus, memory=self.setup.memory_bytes, max_retries=0, name=step
         )
-        self.tasks[task.remote(function, folder, step, self.preload, sys.path, self.memory_bytes)] = step
+        self.tasks[task.remote(function, folder, step, self.setup.preload, sys.path, self.setup.memory_bytes)] = step
 
     def poll(self, timeout: float) -> list[Ended]:
         """Steps that ended since the last call; waits up to ``timeout`` seconds for one.
@@ -104,9 +111,16 @@ class RayBackend:
         if self.ray.is_initialized():
             return
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-        if not os.environ.get("RAY_ADDRESS"):
-            quiet |= {"num_cpus": self.workers * CPUS_A_STEP, "include_dashboard": False}
-        self.ray.init(**quiet)
+        if address := self.setup.address or os.environ.get("RAY_ADDRESS"):
+            quiet["address"] = address
+        else:
+            cpus = self.setup.workers * self.setup.cpus
+            quiet |= {"num_cpus": cpus, "include_dashboard": False, "_node_ip_address": LOOPBACK}
+        try:
+            self.ray.init(**quiet)
+        except (ConnectionError, ValueError) as error:
+            fix = "ray start --head, or leave --address out for a cluster of this machine"
+            raise InputError(Fault(f"cluster {address}", f"cannot be reached: {error}", fix)) from error
         self.mine = True
 
     def _ended(self, task: Any) -> Ended:
