@@ -13,11 +13,12 @@ import torch
 from transformers import ArceeConfig, ArceeForCausalLM, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from finescale.core import Shape
-from finescale.errors import InputError
+from finescale.errors import Fault, InputError
 from finescale.lab import fastpath, ladder
 from finescale.lab.packing import Packed
 from finescale.lab.tokenizer import BOS, EOS, PAD
 
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 CausalLM = Any
 """A transformers causal language model; its classes are untyped."""
 
@@ -72,10 +73,24 @@ def _initialise(net: CausalLM, random: torch.Generator) -> None:
 
 
 def load(folder: Path) -> CausalLM:
-    """Load a base from a local folder in the hub's layout, in this machine's compute type."""
+    """Load a base from a local folder in the hub's layout, in this machine's compute type.
+
+    Weights are read from safetensors alone, and code that lies beside them is not run.
+
+    Raises:
+        InputError: the folder holds its weights as pickles, which can run anything when they are opened.
+    """
+    if not any(folder.glob("*.safetensors")) and (pickles := [p for p in folder.iterdir() if p.suffix in PICKLES]):
+        what = f"holds weights as {pickles[0].name}, a pickle, which can run code when it is opened"
+        raise InputError(Fault(str(folder), what, "save them as model.safetensors"))
     fastpath.install()
     model = AutoModelForCausalLM.from_pretrained(
-        folder, attn_implementation=fastpath.ATTENTION, dtype=fastpath.compute_dtype(), local_files_only=True
+        folder,
+        attn_implementation=fastpath.ATTENTION,
+        dtype=fastpath.compute_dtype(),
+        local_files_only=True,
+        use_safetensors=True,
+        trust_remote_code=False,
     )
     return model.eval()
 

@@ -10,6 +10,7 @@ import pandas as pd
 _SPECIAL = {
     **{char: f"\\{char}" for char in "&%$#_{}"},
     "\\": r"\textbackslash{}",
+    "[": "{[}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "±": r"$\pm$",
@@ -17,6 +18,12 @@ _SPECIAL = {
     "–": "--",
 }
 _DIGITS = 3
+
+
+class Latex(str):
+    """Finished LaTeX; any other text is escaped."""
+
+    __slots__ = ()
 
 
 def latex(frame: pd.DataFrame, caption: str, label: str) -> str:
@@ -44,7 +51,8 @@ def with_intervals(frame: pd.DataFrame) -> pd.DataFrame:
         high = low[: -len("low")] + "high"
         if high in out:
             pairs = zip(frame[low], frame[high], strict=True)
-            out[low] = [f"[{cell(a)}, {cell(b)}]" if pd.notna(a) and pd.notna(b) else "--" for a, b in pairs]
+            said = [Latex(f"[{cell(a)}, {cell(b)}]") if pd.notna(a) and pd.notna(b) else None for a, b in pairs]
+            out[low] = pd.Series(said, index=frame.index, dtype=object)
             out = out.drop(columns=high).rename(columns={low: f"{low[: -len('low')]}interval"})
     return out
 
@@ -59,8 +67,7 @@ def cell(value: Any) -> str:
         return str(value)
     if isinstance(value, float | np.floating):
         return number(float(value))
-    text = str(value)
-    return text if text.startswith("[") else escape(text)
+    return value if isinstance(value, Latex) else escape(str(value))
 
 
 def number(value: float) -> str:
@@ -71,5 +78,5 @@ def number(value: float) -> str:
 
 
 def escape(text: str) -> str:
-    """Text with LaTeX's special characters escaped."""
-    return "".join(_SPECIAL.get(char, char) for char in text)
+    """Text with LaTeX's special characters escaped, on one line; a row may not begin with a bracket."""
+    return "".join(_SPECIAL.get(char, char) for char in " ".join(text.split()) if char.isprintable())

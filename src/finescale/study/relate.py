@@ -29,8 +29,11 @@ from finescale.study.spec import (
     RateSearchChoice,
 )
 
-TASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-RUNG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]*")
+TASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
+RUNG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]{0,59}")
+"""Names become names of folders and files, and cells of tables that other programs open."""
+RESERVED = ("stream",)
+"""Names of other files beside the prepared tasks."""
 
 
 def check_names(raw: dict[str, Any], faults: Faults) -> None:
@@ -131,7 +134,7 @@ def _bases(base: Base, faults: Faults) -> None:
     for name in base.shapes:
         where = f"base.shapes.{name}"
         if not RUNG_NAME.fullmatch(name):
-            faults.add(where, "is not a name", "use letters, digits and underscores")
+            faults.add(where, "is not a name", "use letters, digits and underscores, 60 at most")
         if name in ladder.RUNGS:
             faults.add(where, "is the name of a built-in rung", "choose another name")
         for fault in ladder.faults(shape_of(name, base), where):
@@ -168,7 +171,10 @@ def _tasks(sections: dict[str, Any], folder: Path, faults: Faults) -> dict[str, 
     finetune, left = sections["finetune"], {}
     for name, task in sections["tasks"].items():
         if not TASK_NAME.fullmatch(name):
-            faults.add(f"tasks.{name}", "is not a name", "use letters, digits, dots, dashes and underscores")
+            fix = "use letters, digits, dots, dashes and underscores, 60 at most"
+            faults.add(f"tasks.{name}", "is not a name", fix)
+        if name in RESERVED:
+            faults.add(f"tasks.{name}", "is a reserved name", "choose another name")
         if not isinstance(task, FileTask):
             if task is not None:
                 check_built_in(name, task, faults)
