@@ -13,6 +13,7 @@ from scipy.optimize import minimize
 from tables import chinchilla
 
 import finescale as fs
+from finescale.stats.evidence import UNDECIDED, evidence
 from finescale.stats.fit import OBJECTIVES
 from finescale.stats.fits import law_named
 from finescale.stats.groups import Cell, Group, grid_of, log_factors, resolve, solve
@@ -166,6 +167,25 @@ def recovery(repeats: int = 20, compared: int = 5) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def named(repeats: int = 20) -> pd.DataFrame:
+    """How often the hold-outs behind ``auto`` name the true law, name none, or name another, per true law."""
+    rows = []
+    for name, (factors, _) in TRUTHS.items():
+        frame, said = design(factors), []
+        wanted = truth(name, frame)
+        for seed in range(repeats):
+            rng = np.random.default_rng([seed, sum(map(ord, name)), 1])
+            runs = frame.assign(loss=wanted * np.exp(NOISE * rng.standard_normal(len(frame))))
+            parts = [runs] if factors else [part for _, part in runs.groupby("base")]
+            known = (*factors, "examples")
+            said.append(evidence([Group({}, known, part, part.iloc[:0]) for part in parts]).named)
+        others = sorted({law for law in said if law not in (name, UNDECIDED)})
+        right, none = said.count(name), said.count(UNDECIDED)
+        rows.append([name, right, none, repeats - right - none, repeats, ", ".join(others)])
+    total: list[Any] = ["all", *(sum(row[i] for row in rows) for i in (1, 2, 3, 4)), ""]
+    return pd.DataFrame([*rows, total], columns=["true law", "named", "undecided", "wrong", "of", "wrongly named"])
+
+
 def _recovered(name: str, base_noise: float, repeats: int, compared: int) -> dict[str, Any]:
     factors, values = TRUTHS[name]
     by = () if factors else ("base",)
@@ -189,7 +209,7 @@ def _recovered(name: str, base_noise: float, repeats: int, compared: int) -> dic
         ratios += [table.loc[table["parameter"] == one, "estimate"].mean() / values[one] for one in exponents]
         if seed < compared:
             said.append(fs.compare(runs, rivals(name), factors, by=by, seed=seed).verdict)
-    named = sum(verdict.startswith(f"{name} forecasts") for verdict in said)
+    right = sum(verdict.startswith(f"{name} forecasts") for verdict in said)
     undecided = [verdict for verdict in said if verdict.startswith("undecided")]
     return {
         "true law": name,
@@ -197,8 +217,8 @@ def _recovered(name: str, base_noise: float, repeats: int, compared: int) -> dic
         "exponents, median ratio to truth": float(np.median(ratios)) if ratios else float("nan"),
         "curve inside 90 %": float(np.mean(curve)),
         "new run inside 90 %": float(np.mean(run)),
-        "named": named,
+        "named": right,
         "undecided": len(undecided),
-        "wrong": len(said) - named - len(undecided),
+        "wrong": len(said) - right - len(undecided),
         "of": len(said),
     }

@@ -32,12 +32,14 @@ def _two() -> str:
 
 
 def _three() -> str:
-    errors, widths = scores.families()
-    return show("3. Families: mean relative error (%)", errors) + "\n" + show("3. Families: 90 % intervals", widths)
+    errors, widths, paired = scores.families()
+    text = show("3. Families: mean relative error (%)", errors) + "\n" + show("3. Families: 90 % intervals", widths)
+    return text + "\n" + show("3. Families: auto against the nearest base's line, family by family", paired)
 
 
 def _four() -> str:
-    return show("4. Recovery on simulated tables (0.5 % noise per run)", fitting.recovery())
+    text = show("4. Recovery on simulated tables (0.5 % noise per run)", fitting.recovery())
+    return text + "\n" + show("4. The law that the hold-outs behind auto support", fitting.named())
 
 
 def _five() -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from tables import FAMILIES, accept_then_stop, gigaword, interval_score, line
+from scipy.stats import ttest_1samp
+from tables import FAMILIES, accept_then_stop, band_in_hindsight, gigaword, interval_score, line
 
 import finescale as fs
 from finescale.stats.groups import Cell, Group, solve
@@ -57,13 +58,11 @@ def _quality(auto: fs.Fits, ahead: pd.DataFrame, final: pd.Series, truth: pd.Ser
     said = auto.forecast(ahead)
     inside = (ahead["loss"] >= said["low"]) & (ahead["loss"] <= said["high"])
     miss = np.log(ahead["loss"]) - np.log(said["median"])
-    half = np.quantile(np.abs(miss), 0.9)
-    band = interval_score(ahead["loss"], said["median"] * np.exp(-half), said["median"] * np.exp(half))
     worst, best = truth.max(), truth.min()
     return {
         "coverage of 90 %": float(inside.mean()),
         "interval score": interval_score(ahead["loss"], said["low"], said["high"]),
-        "best constant band": band,
+        "one band, in hindsight": band_in_hindsight(miss),
         "Pearson x100": 100 * float(np.corrcoef(final, truth)[0, 1]),
         "RelAcc": 100 * float((worst - truth[final.idxmin()]) / (worst - best)),
     }
@@ -83,54 +82,89 @@ def gigaword_in_sample() -> float:
 # 3 -------------------------------------------------------------------------------------------------------------------
 
 JOINT = ("multiplicative", "additive", "rectified-multiplicative", "auto")
+CASES = ("largest model", "two largest sizes", "corner (only it is held out)", "corner (model and sizes unseen)")
+LINE = "nearest base's line"
 
 
-def families() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Mean relative error (%) per hold-out and forecaster over four families; coverage and interval scores."""
-    runs, rows = gigaword(), []
-    for name, bases in FAMILIES.items():
-        family = runs[runs["base"].isin(bases)]
-        big, late = family["model_params"] == family["model_params"].max(), family["examples"] >= 819200
-        cases = {
-            "largest model": (big, big),
-            "two largest sizes": (late, late),
-            "corner (only it is held out)": (big & late, big & late),
-            "corner (model and sizes unseen)": (big | late, big & late),
-        }
-        for case, (out, asked) in cases.items():
-            rows += _family_case(name, case, family[~out], family[asked])
-    table = pd.DataFrame(rows)
-    errors = table.pivot_table(index="held out", columns="forecaster", values="error %", sort=False).reset_index()
-    widths = table[table["forecaster"].isin(JOINT)]
-    widths = widths.groupby(["held out", "forecaster"])[["coverage", "interval score", "best constant band"]].mean()
-    return errors, widths.reset_index()
+def families() -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Errors (%) per hold-out and forecaster over four families; intervals beside bands; auto against the line."""
+    runs = gigaword()
+    parts = [
+        _family_case(name, case, runs[runs["base"].isin(bases)]) for case in CASES for name, bases in FAMILIES.items()
+    ]
+    points = pd.concat(parts, ignore_index=True)
+    points["error %"] = 100 * np.abs(np.exp(-points["miss"]) - 1)
+    each = points.groupby(["held out", "family", "forecaster"], sort=False)["error %"].mean().unstack()
+    errors = each.groupby(level="held out", sort=False)[[*JOINT, LINE]].mean().reset_index()
+    return errors, _widths(points), _paired(each)
 
 
-def _family_case(name: str, case: str, seen: pd.DataFrame, held: pd.DataFrame) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = []
+def _split(frame: pd.DataFrame, case: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What is seen and what is asked; late are the two largest sizes of the largest model."""
+    big = frame["model_params"] == frame["model_params"].max()
+    late = frame["examples"] >= np.unique(frame.loc[big, "examples"])[-2]
+    out = {CASES[0]: big, CASES[1]: late, CASES[2]: big & late, CASES[3]: big | late}[case]
+    return frame[~out], frame[out if case in CASES[:2] else big & late]
+
+
+def _family_case(name: str, case: str, family: pd.DataFrame) -> pd.DataFrame:
+    """Log errors of every forecaster at every point asked, its interval, and errors that a band can be learnt from."""
+    seen, held = _split(family, case)
+    parts = []
     for law in JOINT:
         said = fs.fit(seen, law, "model_params", draws=200).forecast(held)
-        inside = (held["loss"] >= said["low"]) & (held["loss"] <= said["high"])
-        half = np.quantile(np.abs(np.log(held["loss"] / said["median"])), 0.9)
-        band = interval_score(held["loss"], said["median"] * np.exp(-half), said["median"] * np.exp(half))
-        score = interval_score(held["loss"], said["low"], said["high"])
-        error = 100 * float((said["median"] / held["loss"] - 1).abs().mean())
-        rows.append(
-            {
-                "forecaster": law,
-                "error %": error,
-                "coverage": inside.mean(),
-                "interval score": score,
-                "best constant band": band,
-            }
-        )
-    rows.append({"forecaster": "nearest base's line", "error %": 100 * _nearest_line(seen, held)})
-    return [{"family": name, "held out": case, **row} for row in rows]
+        parts.append(_points(held, said["median"]).assign(forecaster=law, low=said["low"], high=said["high"]))
+    parts.append(_points(held, _nearest_line(seen, held)).assign(forecaster=LINE))
+    # The same question asked inside what is seen: what a band of one width could be learnt from.
+    before, after = _split(seen, case)
+    inner = fs.fit(before, "auto", "model_params", draws=200).forecast(after)["median"]
+    parts.append(_points(after, inner).assign(forecaster="inside"))
+    return pd.concat(parts).assign(family=name, **{"held out": case})
 
 
-def _nearest_line(seen: pd.DataFrame, held: pd.DataFrame) -> float:
+def _points(held: pd.DataFrame, median: pd.Series) -> pd.DataFrame:
+    return pd.DataFrame({"loss": held["loss"], "median": median, "miss": np.log(held["loss"] / median)})
+
+
+def _widths(points: pd.DataFrame) -> pd.DataFrame:
+    """Coverage and interval score, means over families, beside three bands of one width about the same medians."""
+    rows = []
+    for case in CASES:
+        here = points[points["held out"] == case]
+        learnt = np.quantile(np.abs(here.loc[here["forecaster"] == "inside", "miss"]), 0.9)
+        for law in JOINT:
+            own = here[here["forecaster"] == law]
+            parts = [part for _, part in own.groupby("family")]
+            # Families differ in their number of points, and each counts once.
+            width = min(np.abs(own["miss"]), key=lambda half: np.mean([_band(part, half) for part in parts]))
+            rows.append(
+                {
+                    "held out": case,
+                    "forecaster": law,
+                    "coverage": np.mean([np.mean((p["loss"] >= p["low"]) & (p["loss"] <= p["high"])) for p in parts]),
+                    "interval score": np.mean([interval_score(p["loss"], p["low"], p["high"]) for p in parts]),
+                    "one band, learnt": np.mean([_band(p, learnt) for p in parts]) if law == "auto" else np.nan,
+                    "one band, in hindsight": np.mean([_band(p, width) for p in parts]),
+                    "a band per family, in hindsight": np.mean([band_in_hindsight(p["miss"]) for p in parts]),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _band(part: pd.DataFrame, half: float) -> float:
+    return interval_score(part["loss"], part["median"] * np.exp(-half), part["median"] * np.exp(half))
+
+
+def _paired(each: pd.DataFrame) -> pd.DataFrame:
+    """Error (%) of auto less that of the line, per family, and a paired t-test over the families (two-sided p)."""
+    gap = (each["auto"] - each[LINE]).unstack("family").reindex(CASES)[list(FAMILIES)]
+    test = [float(ttest_1samp(row, 0.0).pvalue) for row in gap.to_numpy()]
+    return gap.assign(mean=gap.mean(axis=1), p=test).reset_index()
+
+
+def _nearest_line(seen: pd.DataFrame, held: pd.DataFrame) -> pd.Series:
     """The humble rival: the nearest base's own points, and beyond them the line through its last three."""
-    errors = []
+    out = pd.Series(np.nan, index=held.index)
     bases = seen["model_params"].unique()
     for size, part in held.groupby("model_params"):
         near = bases[np.argmin(np.abs(np.log(bases / size)))]
@@ -141,5 +175,5 @@ def _nearest_line(seen: pd.DataFrame, held: pd.DataFrame) -> float:
             np.log(part["examples"].to_numpy()),
         )
         said = np.where(t <= x[-1], np.interp(t, x, y), line(x, y, t))
-        errors += list(np.abs(np.exp(said) / part["loss"] - 1))
-    return float(np.mean(errors))
+        out[part.index] = np.exp(said)
+    return out

@@ -86,8 +86,8 @@ def test_saved_fits_forecast_exactly_the_same(fits: fs.Fits, tmp_path) -> None:
 
 
 def test_another_format_is_refused(tmp_path) -> None:
-    (tmp_path / "x.json").write_text(json.dumps({"format": "finescale-fits/0"}))
-    with pytest.raises(fs.InputError, match="expected 'finescale-fits/1'"):
+    (tmp_path / "x.json").write_text(json.dumps({"format": "finescale-fits/1"}))
+    with pytest.raises(fs.InputError, match="expected 'finescale-fits/2'"):
         fs.load_fits(tmp_path / "x.json")
 
 

@@ -29,6 +29,11 @@ REFUSES_BEYOND = 1024.0
 _KNOTS_INSIDE, _KNOTS_BEYOND = 24, 32
 # Dense curves: so many origins per curve, targets per origin and cuts of the table are enough.
 _MOST_ORIGINS, _MOST_TARGETS, _MOST_CUTS = 12, 8, 12
+# Width before any error was seen, chosen on simulated tables (benchmarks/choose.py): the drift and the spread of its
+# logarithm, the doubt and its spread; what rolling errors count beside them, since the forecasts of a curve overlap;
+# origins that a curve's own width, and the shape of the errors, need for half the say; that shape's degrees of freedom.
+_DRIFT, _DRIFT_SPREAD, _DOUBT, _DOUBT_SPREAD, _OVERLAP = 0.01, 0.7, 0.7, 0.4, 0.5
+_OWN, _SHAPE, _TAILS = 8.0, 40.0, 4.0
 
 
 @dataclass(frozen=True)
@@ -211,30 +216,31 @@ def _calibrate(seen: Rolling, error: Array, spread: Array, noise: float, curves:
     variance = noise**2 + drift**2 * stretch + doubt**2 * spread**2
     total = np.bincount(seen.curve, w * error**2 / variance, curves)
     count = np.bincount(seen.curve, w, curves)
-    # A curve's own width is trusted as far as its number of origins goes, against five from the whole table.
-    per_curve = np.sqrt((5.0 + total) / (5.0 + count))
+    # A curve's own width is trusted as far as its number of origins goes, against some from the whole table.
+    per_curve = np.sqrt((_OWN + total) / (_OWN + count))
     unit = error / (np.sqrt(variance) * per_curve[seen.curve])
     return Width(noise, drift, doubt, per_curve, _symmetric(unit, w))
 
 
 def _drift(e2: Array, g: Array, s2: Array, w: Array, noise: float) -> tuple[float, float]:
-    """Maximum-likelihood drift and doubt for errors with variance ``noise^2 + drift^2 g + doubt^2 s2``, over a grid."""
+    """Most probable drift and doubt for errors with variance ``noise^2 + drift^2 g + doubt^2 s2``, over a grid."""
     drifts = np.exp(np.linspace(np.log(1e-4), np.log(0.3), 50))
     best = (np.inf, 0.0, 0.0)
     for doubt in (0.0, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0):
         variance = noise**2 + drifts[:, None] ** 2 * g + doubt**2 * s2
-        score = np.sum(w * (np.log(variance) + np.minimum(e2 / variance, 25.0)), axis=1)
+        score = _OVERLAP * np.sum(w * (np.log(variance) + np.minimum(e2 / variance, 25.0)), axis=1)
+        score += (np.log(drifts / _DRIFT) / _DRIFT_SPREAD) ** 2 + ((doubt - _DOUBT) / _DOUBT_SPREAD) ** 2
         place = int(np.argmin(score))
         best = min(best, (float(score[place]), float(drifts[place]), doubt))
     return best[1:]
 
 
 def _symmetric(unit: Array, weight: Array, count: int = 200) -> Array:
-    """Quantiles of the standardised errors made symmetric: half seen, half Student's t with 5 degrees of freedom."""
+    """Quantiles of the standardised errors made symmetric, shrunk to Student's t where they come from few origins."""
     both, doubled = np.concatenate([unit, -unit]), np.concatenate([weight, weight])
     order = np.argsort(both)
     share = (np.cumsum(doubled[order]) - 0.5 * doubled[order]) / doubled.sum()
     at = (np.arange(count) + 0.5) / count
     seen = np.interp(at, share, both[order])
-    trust = len(unit) / (len(unit) + 20.0)
-    return np.asarray(trust * seen + (1 - trust) * t.ppf(at, 5))
+    trust = float(weight.sum()) / (float(weight.sum()) + _SHAPE)
+    return np.asarray(trust * seen + (1 - trust) * t.ppf(at, _TAILS))

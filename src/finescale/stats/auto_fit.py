@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pandas as pd
 from scipy.stats import t
 
 from finescale.stats.auto import REFUSES_BEYOND, Path, Pool, Width
+from finescale.stats.evidence import Evidence, evidence
 from finescale.stats.family import Blend, Joint, Key, anchored, blend, fit_joint, key_columns, nearest
 from finescale.stats.fits import GroupFit, Kind, Status
 from finescale.stats.groups import Group
@@ -30,9 +32,21 @@ _SHOWN = float(np.log(np.log(4.0)))
 
 
 @dataclass
+class Support:
+    """The law that a task's groups support together; found out when it is asked for, since forecasts do not need it."""
+
+    groups: list[Group]
+
+    @cached_property
+    def found(self) -> Evidence:
+        return evidence(self.groups)
+
+
+@dataclass
 class AutoFit(GroupFit):
     """A group's forecast paths by their other factors, the table's standardised errors (B,), and its family."""
 
+    support: Support = field(default_factory=lambda: Support([]))
     paths: dict[Key, Path] = field(default_factory=dict)
     unit: Array = field(default_factory=lambda: np.zeros(0))
     learnt: tuple[float, ...] = ()
@@ -50,12 +64,23 @@ class AutoFit(GroupFit):
         laws = [one.law.source for one in self.joint.laws] if self.joint else []
         return [RECTIFIED, *laws, PAPER]
 
+    @property
+    def outcome(self) -> Status:
+        if not self.fitted:
+            return self.status
+        said = f"{self.status.sentence} Best-supported law: {self.support.found.sentence}."
+        return Status(self.status.name, said)
+
     def rows(self, level: float) -> list[list[Any]]:
         nothing = float("nan")
-        return [
+        rows: list[list[Any]] = [
             ["auto", 1.0, name, value, nothing, nothing, "", words, self.status.name]
             for (name, words), value in zip(_NAMES, self.learnt, strict=False)
         ]
+        if self.fitted:
+            words = f"best-supported law: {self.support.found.named}"
+            rows.append(["auto", 1.0, "law", nothing, nothing, nothing, "", words, self.status.name])
+        return rows
 
     def log_draws(self, frame: pd.DataFrame, kind: Kind, rng: np.random.Generator) -> Array:
         """Joint draws (B, N): one standardised error per draw and curve, so that a draw is a whole curve."""
@@ -119,9 +144,10 @@ def _fit_scope(groups: list[Group], draws: int) -> list[GroupFit]:
     found = [(group, key, curve) for group in groups for key, curve in _curves(group) if len(curve.x) >= 3]
     pool = Pool([curve for _, _, curve in found]) if found else None
     fits: list[GroupFit] = []
+    support = Support([group for group in groups if any(owner is group for owner, _, _ in found)])
     for group in groups:
         mine = [(index, key) for index, (owner, key, _) in enumerate(found) if owner is group]
-        fits.append(_fit_group(group, mine, pool, draws))
+        fits.append(_fit_group(group, mine, pool, draws, support))
     return fits
 
 
@@ -135,7 +161,7 @@ def _curves(group: Group) -> list[tuple[Key, Curve]]:
     ]
 
 
-def _fit_group(group: Group, mine: list[tuple[int, Key]], pool: Pool | None, draws: int) -> GroupFit:
+def _fit_group(group: Group, mine: list[tuple[int, Key]], pool: Pool | None, draws: int, support: Support) -> GroupFit:
     nothing = np.zeros(draws)
     if not mine or pool is None:
         status = Status("TooFew", "no curve with 3 sizes of examples. Add sizes.")
@@ -160,7 +186,7 @@ def _fit_group(group: Group, mine: list[tuple[int, Key]], pool: Pool | None, dra
     }
     values = (*_shown(pool, [index for index, _ in mine]), width.noise, width.drift, width.doubt)
     status = _status(width, pool)
-    return AutoFit(group, "auto", [], status, nothing, nothing, nothing, how, paths, unit, values, joint)
+    return AutoFit(group, "auto", [], status, nothing, nothing, nothing, how, support, paths, unit, values, joint)
 
 
 def _shown(pool: Pool, indices: list[int]) -> list[float]:

@@ -13,12 +13,13 @@ import pandas as pd
 
 from finescale.errors import Fault, InputError
 from finescale.stats.auto import Path
-from finescale.stats.auto_fit import AutoFit
+from finescale.stats.auto_fit import AutoFit, Support
+from finescale.stats.evidence import Evidence
 from finescale.stats.family import FittedLaw, Joint
 from finescale.stats.fits import Fits, GroupFit, Member, Status, law_named
 from finescale.stats.groups import Group
 
-FORMAT = "finescale-fits/1"
+FORMAT = "finescale-fits/2"
 
 
 def save(fits: Fits, path: str | File) -> None:
@@ -116,7 +117,9 @@ def _pack_auto(fit: AutoFit) -> dict[str, Any]:
         laws = [{"law": one.law.name, "theta": one.theta, "coef": one.coef} for one in fit.joint.laws]
         known = {name: getattr(fit.joint, name) for name in ("weights", "steps", "missed")}
         joint = {"laws": laws, **known}
-    return {"paths": paths, "unit": fit.unit, "learnt": fit.learnt, "joint": joint}
+    found = fit.support.found
+    law = {"laws": found.laws, "error": found.error, "named": found.named, "sentence": found.sentence}
+    return {"paths": paths, "unit": fit.unit, "learnt": fit.learnt, "joint": joint, "law": law}
 
 
 def _unpack_auto(body: dict[str, Any]) -> dict[str, Any]:
@@ -133,7 +136,11 @@ def _unpack_auto(body: dict[str, Any]) -> dict[str, Any]:
         known = {name: np.array(body["joint"][name], dtype=float) for name in ("weights", "steps", "missed")}
         joint = Joint(laws, known["weights"], known["steps"].reshape(len(known["missed"]), -1), known["missed"])
     unit = np.array(body["unit"], dtype=float)
-    return {"paths": paths, "unit": unit, "learnt": tuple(body["learnt"]), "joint": joint}
+    law = body["law"]
+    error = np.array(law["error"], dtype=float).reshape(len(law["error"]), len(law["laws"]))
+    support = Support([])
+    support.found = Evidence(tuple(law["laws"]), error, law["named"], law["sentence"])
+    return {"paths": paths, "unit": unit, "learnt": tuple(body["learnt"]), "joint": joint, "support": support}
 
 
 def _table(frame: pd.DataFrame) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from finescale.stats.groups import (
     Group,
     PointFit,
     Redo,
+    last_levels,
     log_slopes,
     noise_behind,
     predict,
@@ -110,7 +111,7 @@ def fit_groups(
 ) -> list[GroupFit]:
     """Fit one law to groups; those too small are reported as such and stay out of the sharing."""
     small = {id(group): too_few(law, group) for group in groups}
-    able = [_last_levels(law, group) for group in groups if small[id(group)] is None]
+    able = [last_levels(law, group) for group in groups if small[id(group)] is None]
     cells = [Cell(law, part, share, objective) for part in _scopes(able, share)]
     points = solve_all(cells)
     if priors is not None:
@@ -283,13 +284,6 @@ def _scopes(groups: list[Group], share: tuple[str, ...]) -> list[list[Group]]:
     for group in groups:
         scopes.setdefault(group.key.get("task"), []).append(group)
     return list(scopes.values())
-
-
-def _last_levels(law: Law, group: Group) -> Group:
-    if law.last is None:
-        return group
-    top = np.sort(group.frame["examples"].unique())[-law.last :]
-    return Group(group.key, group.factors, group.frame[group.frame["examples"].isin(top)], group.held, group.y_name)
 
 
 # ---------------------------------------------------------------------------------------------------------- uncertainty

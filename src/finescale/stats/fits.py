@@ -74,6 +74,11 @@ class GroupFit:
         return bool(self.members)
 
     @property
+    def outcome(self) -> Status:
+        """The status as it is shown."""
+        return self.status
+
+    @property
     def limit(self) -> float:
         """Reach beyond which the fit refuses to forecast."""
         return float("inf")
@@ -160,7 +165,7 @@ class Fits:
     @property
     def status(self) -> dict[str, Status]:
         """Outcome per group, by the group's label."""
-        return {fit.group.label: fit.status for fit in self.groups}
+        return {fit.group.label: fit.outcome for fit in self.groups}
 
     @property
     def factors(self) -> tuple[str, ...]:

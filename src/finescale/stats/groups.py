@@ -84,6 +84,14 @@ class Group:
         return ", ".join(f"{name}={value}" for name, value in self.key.items()) or "all runs"
 
 
+def last_levels(law: Law, group: Group) -> Group:
+    """The group with as many of its largest sizes as the law looks at."""
+    if law.last is None:
+        return group
+    top = np.sort(group.frame["examples"].unique())[-law.last :]
+    return Group(group.key, group.factors, group.frame[group.frame["examples"].isin(top)], group.held, group.y_name)
+
+
 def log_factors(frame: pd.DataFrame, factors: tuple[str, ...]) -> Array:
     """Natural logarithms (N, K) of the factors."""
     return np.asarray(np.log(frame[list(factors)].to_numpy(dtype=float)))
