@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,10 +38,10 @@ def tables(
     """Write the paper's tables and figures, each with its CSV, and say what could not be made and why."""
     import finescale as fs
 
-    runs, probed, bases = _material(target, probes, column)
+    found = _material(target, probes, column)
     folder = to or (target / OUT if target.is_dir() else target.parent / f"{target.stem}-paper")
-    written = fs.tables(runs, folder, probed, bases, level, draws, seed)
-    typer.echo(json.dumps(written.to_dict(), indent=1, ensure_ascii=False) if as_json else str(written))
+    asked = {"level": level, "draws": draws, "seed": seed, "note": found.note, "tell": _tell}
+    _say(fs.tables(found.runs, folder, found.probes, found.bases, **asked), as_json)
 
 
 def claims(
@@ -55,28 +56,47 @@ def claims(
     """Judge the paper's claims: each holds, fails or is undecided, with its statistic, interval, runs and rule."""
     import finescale as fs
 
-    runs, probed, _ = _material(target, probes, column)
-    judged = fs.claims(runs, probed, level, draws, seed)
-    typer.echo(json.dumps(judged.to_dict(), indent=1, ensure_ascii=False) if as_json else str(judged))
+    found = _material(target, probes, column)
+    _say(fs.claims(found.runs, found.probes, level, draws, seed, found.note, _tell), as_json)
 
 
-def _material(
-    target: Path, probes: Path | None, column: list[str] | None
-) -> tuple[Runs, pd.DataFrame | None, pd.DataFrame | None]:
-    """Runs, probes and bases of a study or of files."""
+def _tell(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _say(found: Any, as_json: bool) -> None:
+    typer.echo(json.dumps(found.to_dict(), indent=1, ensure_ascii=False) if as_json else str(found))
+
+
+@dataclass(frozen=True)
+class Material:
+    """What both verbs read: runs, probes and bases, and what a reader must know of the runs as a whole."""
+
+    runs: Runs
+    probes: pd.DataFrame | None = None
+    bases: pd.DataFrame | None = None
+    note: str = ""
+
+
+def _material(target: Path, probes: Path | None, column: list[str] | None) -> Material:
+    """What there is to read of a study or of files; what a reader must know is told at once."""
+    from finescale.stats.paths import there
     from finescale.stats.runs import read_runs
 
-    if not target.is_dir():
-        table = read_runs(target, cli_stats._pairs(column, "--column"))
-        return table, None if probes is None else read_frame(probes), None
+    if not there(target).is_dir():
+        table = read_runs(target, cli_stats.pairs(column, "--column"))
+        return Material(table, None if probes is None else read_frame(probes))
     if probes is not None or column:
         raise InputError(Fault("--probes, --column", "are for a table of runs", "a study knows its own"))
-    return _study(target)
+    found = _study(target)
+    if found.note:
+        _tell(found.note)
+    return found
 
 
-def _study(folder: Path) -> tuple[Runs, pd.DataFrame, pd.DataFrame]:
+def _study(folder: Path) -> Material:
     from finescale.stats.runs import read_runs
-    from finescale.study.analyse import _bases
+    from finescale.study.analyse import bases, note_on
     from finescale.study.lock import open_study
     from finescale.study.table import probes
 
@@ -84,10 +104,10 @@ def _study(folder: Path) -> tuple[Runs, pd.DataFrame, pd.DataFrame]:
     table = study.table()
     if not (table["flag"] == "").any():
         raise Refused(f"study {study.name!r} has no usable run yet: {len(table)} finished, all flagged or none at all")
-    return read_runs(table), probes(study.store, study.plan), _bases(study)
+    return Material(read_runs(table), probes(study.store, study.plan), bases(study), note_on(study, table))
 
 
-def read_frame(path: Path) -> Any:
+def read_frame(path: Path) -> pd.DataFrame:
     """A long table from CSV or Parquet.
 
     Raises:
@@ -95,10 +115,14 @@ def read_frame(path: Path) -> Any:
     """
     import pandas as pd
 
+    from finescale.errors import near
+    from finescale.stats.paths import file_there
+
     readers: dict[str, Any] = {".csv": pd.read_csv, ".parquet": pd.read_parquet}
-    if path.suffix not in readers or not path.is_file():
-        raise InputError(Fault(str(path), "is no CSV or Parquet file that exists", "give a table of probes"))
+    if file_there(path, "a table of probes").suffix not in readers:
+        raise InputError(Fault(str(path), "is neither CSV nor Parquet", near(path.suffix, readers)))
     try:
-        return readers[path.suffix](path)
+        frame: pd.DataFrame = readers[path.suffix](path)
     except (ValueError, OSError) as error:
         raise InputError(Fault(str(path), f"cannot be read: {error}", f"check that it is {path.suffix[1:]}")) from error
+    return frame

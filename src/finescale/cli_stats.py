@@ -22,7 +22,12 @@ Share = Annotated[list[str] | None, typer.Option("--share", help="parameter comm
 Out = Annotated[Path | None, typer.Option("--out", help="write the fits, unrounded, to this JSON file")]
 
 
-def _pairs(given: list[str] | None, option: str) -> dict[str, str]:
+def pairs(given: list[str] | None, option: str) -> dict[str, str]:
+    """What was given as NAME=VALUE.
+
+    Raises:
+        InputError: something is not; every fault is listed.
+    """
     wrong = [text for text in given or [] if text.count("=") != 1]
     if wrong:
         raise InputError(*(Fault(f"{option} {text!r}", "is not NAME=VALUE") for text in wrong))
@@ -30,11 +35,11 @@ def _pairs(given: list[str] | None, option: str) -> dict[str, str]:
 
 
 def _counts(given: list[str] | None) -> dict[str, int]:
-    pairs = _pairs(given, "--hold-out")
-    wrong = [text for text in pairs.items() if not text[1].isdigit()]
+    named = pairs(given, "--hold-out")
+    wrong = [text for text in named.items() if not text[1].isdigit()]
     if wrong:
         raise InputError(*(Fault(f"--hold-out {name}={value}", "is not a number of levels") for name, value in wrong))
-    return {name: int(value) for name, value in pairs.items()}
+    return {name: int(value) for name, value in named.items()}
 
 
 def _say(as_json: bool, text: str, body: Any) -> None:
@@ -60,7 +65,7 @@ def fit_table(
     """Fit a law to every group of a table of runs."""
     from finescale import fit, read_runs
 
-    runs = read_runs(file, _pairs(column, "--column"))
+    runs = read_runs(file, pairs(column, "--column"))
     fits = fit(runs, law, factor, by or (), share or (), hold_out=_counts(hold_out), seed=seed)
     if out is not None:
         fits.to_json(out)
@@ -99,16 +104,16 @@ def forecast(
     if file.suffix == ".json":
         fits = load_fits(file)
     else:
-        fits = fit(read_runs(file, _pairs(column, "--column")), law, factor, by or (), seed=seed)
+        fits = fit(read_runs(file, pairs(column, "--column")), law, factor, by or (), seed=seed)
     asked = pd.DataFrame([_run(text, fits.factors) for text in at])
     said = asked.join(fits.forecast(asked, level))
     _say(as_json, said.to_string(index=False, float_format=lambda value: f"{value:.6g}"), _records(said))
 
 
 def _run(text: str, factors: tuple[str, ...]) -> dict[str, Any]:
-    pairs = _pairs(text.split(","), "--at")
+    named = pairs(text.split(","), "--at")
     try:
-        return {name: float(value) if name in factors else value for name, value in pairs.items()}
+        return {name: float(value) if name in factors else value for name, value in named.items()}
     except ValueError as error:
         raise InputError(Fault(f"--at {text!r}", str(error), "factors are numbers")) from error
 
@@ -126,7 +131,7 @@ def compare(
     """Rank laws by how well they forecast larger scales kept out of their fits."""
     import finescale as fs
 
-    runs = fs.read_runs(file, _pairs(column, "--column"))
+    runs = fs.read_runs(file, pairs(column, "--column"))
     found = fs.compare(runs, law, factor, by or (), _counts(hold_out) or None, seed=seed)
     body = {
         "verdict": found.verdict,

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from paper_world import SMALL, simulate
+from paper_world import SMALL, Truth, simulate
 from study_toy import TOML, WORK, toy_study
 
 import finescale as fs
@@ -14,7 +14,9 @@ from finescale.cli import call
 from finescale.report.latex import cell, escape, latex, number
 from finescale.report.paper import Written
 from finescale.report.paper_figures import draw
-from finescale.report.paper_series import COLUMNS
+from finescale.report.paper_series import COLUMNS, SPAN, every, joint, probed, single
+from finescale.report.paper_tables import critical_sizes, parameters
+from finescale.stats.claims import gather
 from finescale.stats.runs import Runs
 from finescale.study import lock
 from finescale.study.run import run
@@ -71,6 +73,7 @@ def test_what_is_written_is_whole_and_listed(written: Written) -> None:
     for path in written.files:
         assert path.stat().st_size > 0
         assert path.with_suffix(".csv").exists() or path.name == "index.json"
+    assert not list(written.folder.glob("*.tmp"))
     listed = json.loads((written.folder / "index.json").read_text())
     assert set(listed["files"]) | {"index.json"} == {path.name for path in written.folder.iterdir()}
     assert {"figure-1-single", "figure-5-critical-sizes", "table-7-correlations"} & set(listed["missing"]) == {
@@ -106,18 +109,120 @@ def test_figures_plot_what_their_csv_says_and_hollow_what_was_held_out(written: 
     assert len(marks) == 2 * 12
     assert set(marks[marks["x"] == 3e5]["kind"]) == {"held out"}
     assert set(marks[marks["series"] == "4B"]["kind"]) == {"held out"}
-    figure = draw(shown, "examples", "loss")
+    figure = draw(shown.assign(note=shown["note"].fillna("")))
     assert [axes.get_title() for axes in figure.axes] == ["wmt14-en-de, full", "wmt14-en-de, prompt"]
     texts = [label.get_text() for axes in figure.axes for label in axes.get_xticklabels()]
     assert not any("$" in text for text in texts)
 
 
+# ------------------------------------------------------------------------------------------- what is not identified
+
+
+def wild() -> pd.DataFrame:
+    """Two sizes and three numbers of examples, noisier than what they could tell."""
+    frame = simulate(SMALL, 0, noise=0.3, tasks=TASK).frame
+    return frame.query("method == 'full' and seed == 0 and model_params < 4e9 and examples < 2e5")
+
+
+def test_curves_that_the_data_leave_open_are_not_drawn_and_it_is_said_why() -> None:
+    evidence = gather(Runs(wild(), ()), None, 40, 0)
+    shown = joint(evidence, "model_params", 0.9)
+    out = shown[shown["kind"] == "left out"]
+    assert len(out)
+    assert set(out["note"]) == {"the 90% interval spans more than a factor of 2"}
+    drawn = shown[shown["kind"] == "curve"]
+    assert (drawn["high"] <= SPAN * drawn["low"]).all()
+    assert (out["high"] > SPAN * out["low"]).all()
+    figure = draw(shown)
+    high = figure.axes[0].get_ylim()[1]
+    assert 0.25 * shown[shown["kind"] == "run"]["y"].min() < high < 3 * shown[shown["kind"] == "run"]["y"].max()
+    texts = [text.get_text() for text in (*figure.texts, *figure.axes[0].texts)]
+    assert any("not drawn: " in text for text in texts)
+    assert any("spans more than a factor of 2" in text for text in texts)
+
+
+def test_what_could_not_be_fitted_is_a_row_with_the_reason() -> None:
+    one = simulate(SMALL, 0, tasks=TASK).frame.query("method == 'full' and seed == 0 and model_params == 4e9")
+    evidence = gather(Runs(pd.concat([wild(), one.query("examples < 1e5")], ignore_index=True), ()), None, 20, 0)
+    shown = single(evidence, 0.9)
+    left = shown[(shown["kind"] == "left out") & (shown["series"] == "4B")]
+    assert "2 runs for 3 parameters" in left["note"].item()
+    assert len(shown[(shown["kind"] == "run") & (shown["series"] == "4B")]) == 2
+
+
+def test_axes_name_their_units_and_the_untouched_base_is_drawn_where_it_lies() -> None:
+    frame = runs().query("seed == 0")
+    one = probes(frame).query("examples == 10_000")
+    parts = [one.assign(low=one["value"] - 0.1, high=one["value"] + 0.1)]
+    parts.append(parts[0].assign(metric="chrf", value=20.0, zero_value=55.0, low=18.0, high=22.0))
+    evidence = gather(Runs(frame, ()), pd.concat(parts), 20, 0)
+    shown = probed(evidence, "zero-shot", None, "model_params")
+    assert list(dict.fromkeys(shown["y_is"])) == ["loss (nats per target token)", "chrF++, 0 to 100"]
+    figure = draw(shown)
+    assert figure.axes[0].get_ylabel() == "loss (nats per target token)"
+    for axes, height in ((figure.axes[0], 3.0), (figure.axes[-1], 55.0)):
+        low, high = axes.get_ylim()
+        assert low < height < high
+        assert height in [line.get_ydata()[0] for line in axes.lines if len(set(line.get_ydata())) == 1]
+    tuned = shown[shown["kind"] == "run"]
+    assert (tuned["low"] < tuned["y"]).all()
+    assert "Bars: intervals over test examples" in "".join(text.get_text() for text in figure.texts)
+
+
+def test_five_shot_figures_are_drawn_along_both_factors() -> None:
+    frame = runs()
+    evidence = gather(Runs(frame, ()), probes(frame), 20, 0)
+    made = dict(every(evidence, None, 0.9))
+    for name in ("figure-12-5-shot-model-size", "figure-14-5-shot-pretraining-size"):
+        assert {"run", "untouched"} <= set(made[name]["kind"])
+    assert made["figure-14-5-shot-pretraining-size"]["column"].nunique() == 3
+
+
+def test_critical_sizes_beyond_what_was_seen_are_marked() -> None:
+    evidence = gather(Runs(runs(), ()), None, 40, 0)
+    table = critical_sizes(evidence, 0.9)
+    seen = table["crossing"].between(1e4, 3e5) | table["crossing"].isna()
+    far = table["mark"].str.contains("‡")
+    assert far[~seen].all()
+    assert table.loc[far, "why"].str.contains("both methods seen with 10000 to 300000").all()
+    alike = runs().query("method == 'full'")
+    twin = pd.concat([alike, alike.assign(method="prompt", loss=alike["loss"] * 1.01)])
+    open_ones = critical_sizes(gather(Runs(twin, ()), None, 40, 0), 0.9)
+    assert open_ones["mark"].str.contains("†").all()
+    assert open_ones["why"].str.contains("the betas differ by").all()
+    assert r"\dag{}" in latex(open_ones, "c", "l")
+
+
+def test_parameters_at_bounds_are_marked() -> None:
+    frame = simulate(SMALL, 0, Truth({"alpha_m": -0.05}), 0.001, TASK).frame.query("method == 'full'")
+    table = parameters(gather(Runs(frame, ()), None, 20, 0), 0.9)
+    own = table[(table["parameter"] == "alpha") & (table["factor"] == "model_params")]
+    assert set(own["at_bound"]) == {"lower bound 0"}
+    assert (own["estimate"] == 0).all()
+    assert set(table[table["parameter"] == "beta"]["at_bound"]) == {""}
+
+
+def test_a_note_on_the_runs_stands_in_every_caption_and_progress_is_told(tmp_path: Path) -> None:
+    told: list[str] = []
+    frame = wild()
+    note = "Partial study: 3 of 4 runs are finished."
+    done = fs.tables(Runs(frame, ()), tmp_path, draws=20, note=note, tell=told.append)
+    assert str(done).startswith(note)
+    assert json.loads((tmp_path / "index.json").read_text())["note"] == note
+    assert all(note in path.read_text() for path in done.files if path.suffix == ".tex")
+    assert "Making the tables" in told
+    assert any(line.startswith("Drawing figure-") for line in told)
+
+
 def test_what_the_runs_do_not_allow_is_said_and_an_old_file_is_removed(tmp_path: Path) -> None:
     stale = tmp_path / "figure-4-pet-size.png"
     stale.write_bytes(b"of another study")
+    killed = tmp_path / "figure-2-model-size.pdf.tmp"
+    killed.write_bytes(b"half")
     frame = simulate(SMALL, 0, tasks=TASK).frame.query("method == 'full' and seed == 0 and model_params == 1e9")
     done = fs.tables(Runs(frame, ()), tmp_path, draws=20)
     assert not stale.exists()
+    assert not killed.exists()
     assert "no probes were evaluated" in done.missing["figure-6-zero-shot"]
     assert "PET size" in done.missing["figure-4-pet-size"]
     assert "model size has 1 level(s)" in done.missing["figure-2-model-size"]
@@ -150,12 +255,25 @@ def test_claims_on_files_as_words_and_as_json(files: Path, capsys: pytest.Captur
 
 def test_wrong_input_has_exit_code_1(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(["claims", str(tmp_path / "none.csv")]) == 1
-    assert "no such file" in capsys.readouterr().err
+    assert "is not there" in capsys.readouterr().err
     assert call(["claims", str(files / "runs.csv"), "--probes", str(files / "runs.csv")]) == 1
     assert "column 'probe'" in capsys.readouterr().err
     assert call(["tables", str(files / "runs.csv"), "--probes", str(tmp_path / "none.csv")]) == 1
-    assert "no CSV or Parquet file" in capsys.readouterr().err
+    assert "is not there" in capsys.readouterr().err
     assert call(["claims", str(tmp_path)]) == 1
+
+
+def test_what_is_not_there_is_said_to_be_so_with_near_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "quick").mkdir()
+    for verb in ("claims", "tables", "compare"):
+        assert call([verb, str(tmp_path / "quik")]) == 1
+        said = capsys.readouterr().err
+        assert "is not there — did you mean 'quick'?" in said
+        assert "suffix" not in said
+    assert call(["compare", str(tmp_path / "quick")]) == 1
+    assert "is a folder — give a table of runs; finescale table" in capsys.readouterr().err
+    assert call(["claims", str(tmp_path / "far" / "away")]) == 1
+    assert "nor is the folder it would be in" in capsys.readouterr().err
 
 
 def test_a_study_folder_is_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

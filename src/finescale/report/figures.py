@@ -10,20 +10,26 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from finescale.report import looks
+from finescale.report import aside, looks
 from finescale.report.looks import Look
 from finescale.report.numbers import short
 from finescale.report.series import Plotted, Scale, plotted
+from finescale.report.spreadsheet import plain
 
 if TYPE_CHECKING:
     from finescale.study.analyse import Analysis
 
-FORMATS = ("png", "svg", "pdf")
+CANVASES: dict[str, Any] = {"png": FigureCanvasAgg, "svg": FigureCanvasSVG, "pdf": FigureCanvasPdf}
+FORMATS = tuple(CANVASES)
 DATELESS: dict[str, Any] = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+DOTS_AN_INCH = 200
 PANELS_PER_ROW = 4
 INK, SOFT = "#1C1B19", "#5D5A54"
 COLUMNS = [
@@ -171,19 +177,20 @@ def _mark(edge: str, face: str, label: str) -> Line2D:
 
 
 def _save(drawing: Figure, numbers: pd.DataFrame, folder: Path, name: str) -> list[Path]:
-    """Write each format and the CSV aside, then rename: a file that exists is complete."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{name}.{kind}" for kind in (*FORMATS, "csv")]
-    for path in paths:
-        aside = path.with_name(path.name + ".tmp")
-        kind = path.suffix[1:]
-        if kind == "csv":
-            numbers.to_csv(aside, index=False)
-        else:
-            with mpl.rc_context(STYLE):
-                drawing.savefig(aside, format=kind, dpi=200, metadata=DATELESS[kind])
-        aside.replace(path)
-    return paths
+    """Write each format and the CSV."""
+    drawn = [save_as(drawing, folder / f"{name}.{kind}", kind) for kind in FORMATS]
+    return [*drawn, aside.write(folder / f"{name}.csv", lambda to: plain(numbers).to_csv(to, index=False))]
+
+
+def save_as(drawing: Figure, path: Path, kind: str) -> Path:
+    """Write a figure in one of ``FORMATS``, by its canvas: ``savefig`` would draw everything a second time first."""
+
+    def put(to: Path) -> None:
+        with mpl.rc_context(STYLE):
+            drawing.set_dpi(DOTS_AN_INCH)
+            getattr(CANVASES[kind](drawing), f"print_{kind}")(to, metadata=DATELESS[kind])
+
+    return aside.write(path, put)
 
 
 def _slug(name: str) -> str:

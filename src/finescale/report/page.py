@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import asdict
 from importlib.resources import files
@@ -20,7 +19,7 @@ import pandas as pd
 from plotly.offline import get_plotlyjs
 
 from finescale import __version__
-from finescale.report import looks
+from finescale.report import aside, looks
 from finescale.report.answer import head
 from finescale.report.crossings import crossings_section
 from finescale.report.heldout import held_out_section
@@ -50,14 +49,7 @@ SCRIPTS = ("figures.js", "runs.js")
 
 def write_page(analysis: Analysis, path: Path) -> Path:
     """Write the page of ``analysis`` to ``path`` (aside first, then renamed) and return the path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".tmp")
-    with aside.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(page(analysis))
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
-    return path
+    return aside.write_text(path, page(analysis))
 
 
 def page(analysis: Analysis) -> str:

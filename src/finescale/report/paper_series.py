@@ -1,29 +1,39 @@
 """What the paper's figures plot, as long tables: a row per mark or point of a line, a panel per row and column.
 
-Columns: ``row, column`` (the panel), ``series`` (a level of the factor, or a method), ``kind`` (run, held out, curve,
-untouched), ``x, y, low, high``. Each is the CSV beside its figure. A figure that the data do not allow is a sentence.
+Columns: ``row, column`` (the panel), ``x_is, y_is`` (what its axes measure, with the unit), ``series`` (a level of the
+factor, or a method), ``kind``, ``x, y, low, high`` and ``note``. Each is the CSV beside its figure. Kinds are ``run``,
+``held out``, ``curve``, ``beyond`` (a curve outside what was seen), ``untouched`` and ``left out``: computed or wanted,
+and not drawn for the reason in ``note``. Intervals of a curve come from the law's draws, those of a mark (generation
+metrics and probes) are the runs' own over test examples, averaged. A figure that the data do not allow is a sentence.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from finescale import registry
 from finescale.report.numbers import short
 from finescale.report.paper_tables import crossing
 from finescale.stats.claims import ORDER, Evidence
 from finescale.stats.correlate import metrics_of
 from finescale.stats.fit import fit
+from finescale.stats.fits import Fits
+from finescale.stats.groups import log_factors
+from finescale.stats.protocol import Fitted
 from finescale.stats.runs import Runs
 from finescale.stats.slices import AXES, WORDS, Settings
 from finescale.stats.verdicts import quantiles
 
-COLUMNS = ["row", "column", "series", "kind", "x", "y", "low", "high"]
+COLUMNS = ["row", "column", "x_is", "y_is", "series", "kind", "x", "y", "low", "high", "note"]
 Made = pd.DataFrame | str
+EXAMPLES, LOSS = "finetuning examples", "test loss (nats per token)"
+SIZES = {"model_params": "model parameters", "pretrain_tokens": "pretraining tokens"}
+SPAN = 2.0
+"""A curve is drawn where the ends of its interval differ by less than this factor: else the data leave it open."""
 _POINTS = 40
 
 
@@ -37,56 +47,98 @@ def single(evidence: Evidence, level: float) -> Made:
         most = part["examples"].max()
         part["held_out"] = (part["examples"] == most) & (part["examples"].nunique() > 4)
         hold = {"examples": 1} if part["held_out"].any() else {}
-        fits = fit(Runs(part, ()), "power", by="model_params", hold_out=hold, seed=evidence.seed, draws=100)
+        fits = fit(Runs(part, ()), "power", by="model_params", hold_out=hold, seed=evidence.seed)
         parts.append(_marks(cell, part, "model_params"))
-        for one in fits.groups:
-            if one.fitted:
-                asked = _grid(part).assign(model_params=one.group.key["model_params"])
-                said = fits.forecast(asked, level, kind="curve")
-                parts.append(_line(cell, asked["model_params"], asked["examples"], said))
+        parts += [
+            drawn.assign(row=cell.task, column=cell.method, x_is=EXAMPLES, y_is=LOSS)
+            for drawn in _by_size(fits, part, level)
+        ]
     return _joined(parts, "no base has runs at several numbers of examples beside a second base")
+
+
+def _by_size(fits: Fits, part: pd.DataFrame, level: float) -> Iterator[pd.DataFrame]:
+    """The power law of every model size, or why there is none."""
+    for one in fits.groups:
+        name = short(one.group.key["model_params"])
+        if one.fitted:
+            asked = _grid(part).assign(model_params=one.group.key["model_params"])
+            said = fits.forecast(asked, level, kind="curve")
+            point = np.exp(one.members[0].log_point(log_factors(asked, one.members[0].factors)))
+            yield _curve(name, asked["examples"], said.assign(y=point), level)
+        else:
+            yield _left_out(name, one.status.sentence)
 
 
 def joint(evidence: Evidence, factor: str, level: float) -> Made:
     """Figures 2, 3 and 4: the joint multiplicative law along one factor, fitted without the hollow points."""
     parts = []
     for cell in evidence.cells:
-        fitted = evidence.fits[cell.task, cell.method].kept["multiplicative"]
-        if factor not in cell.slices or isinstance(fitted, str):
+        if factor not in cell.slices:
             continue
+        fitted = evidence.fits[cell.task, cell.method].kept["multiplicative"]
         part = cell.part(factor)
         parts.append(_marks(cell, part, factor))
         for size in sorted(part[factor].unique()):
-            asked = _grid(part)
-            said = fitted.predict(factor, np.full(len(asked), size), asked["examples"].to_numpy())
-            bounds = np.array([quantiles(column, level) for column in said[1:].T])
-            drawn = pd.DataFrame({"median": said[0], "low": bounds[:, 0], "high": bounds[:, 1]})
-            parts.append(_line(cell, pd.Series(size, index=asked.index), asked["examples"], drawn))
+            if isinstance(fitted, str):
+                drawn = _left_out(short(size), fitted)
+            else:
+                asked = _grid(part)["examples"]
+                said = fitted.predict(factor, np.full(len(asked), size), asked.to_numpy())
+                bounds = np.array([quantiles(column, level) for column in said[1:].T])
+                drawn = pd.DataFrame({"y": said[0], "low": bounds[:, 0], "high": bounds[:, 1]})
+                drawn = _curve(short(size), asked, drawn, level)
+            parts.append(drawn.assign(row=cell.task, column=cell.method, x_is=EXAMPLES, y_is=LOSS))
     why = [f"{cell.label}: {cell.missing[factor]}" for cell in evidence.cells if factor in cell.missing]
     return _joined(parts, "; ".join(why) or f"no method has runs along {WORDS[factor]} that a law could be fitted to")
 
 
 def crossings(evidence: Evidence, level: float) -> Made:
     """Figure 5: the number of examples at which two methods are equal, against model and pretraining size."""
-    rows: list[dict[str, Any]] = []
-    for factor in ("model_params", "pretrain_tokens"):
-        for task in evidence.tasks:
-            for a, b in combinations(ORDER, 2):
-                one, two = evidence.whole(task, a), evidence.whole(task, b)
-                if one is None or two is None or factor not in one.along or factor not in two.along:
-                    continue
-                frame = pd.concat([evidence.fits[task, method].cell.part(factor) for method in (a, b)])
-                span = frame["examples"].min() / 10, frame["examples"].max() * 10
-                for size in np.geomspace(frame[factor].min(), frame[factor].max(), 12):
-                    at = crossing(one, two, factor, float(size), span)[1:]
-                    if np.isfinite(at).mean() < 0.5:
-                        continue
-                    low, high = np.exp(quantiles(at, level))
-                    middle = float(np.exp(np.nanmedian(at)))
-                    head = {"row": WORDS[factor], "column": task, "series": f"{a} vs. {b}", "kind": "curve"}
-                    rows.append(head | {"x": float(size), "y": middle, "low": float(low), "high": float(high)})
-    said = "no two methods cross in half of the draws between a tenth of the fewest and ten times the most examples"
-    return pd.DataFrame(rows, columns=COLUMNS) if rows else said
+    parts = [
+        part.assign(row=WORDS[factor], column=task, x_is=SIZES[factor], y_is="critical examples")
+        for factor in SIZES
+        for task in evidence.tasks
+        for part in _pairs(evidence, factor, task, level)
+    ]
+    if not any((part["kind"] != "left out").any() for part in parts):
+        return "no two methods cross in half of the draws between a tenth of the fewest and ten times the most examples"
+    return _joined(parts, "")
+
+
+def _pairs(evidence: Evidence, factor: str, task: str, level: float) -> Iterator[pd.DataFrame]:
+    """Where each two methods of a task cross along a factor, or why that is not known."""
+    methods = [method for method in ORDER if (task, method) in evidence.fits]
+    known = {}
+    for method in methods:
+        one = evidence.whole(task, method)
+        if one is not None and factor in one.along:
+            known[method] = one
+    if len(known) < 2:
+        yield _left_out("", f"fewer than two methods have a law along {WORDS[factor]}")
+    for a, b in combinations(known, 2):
+        parts = [evidence.fits[task, method].cell.part(factor) for method in (a, b)]
+        yield _crossed(f"{a} vs. {b}", (known[a], known[b]), factor, parts, level)
+
+
+def _crossed(
+    name: str, pair: tuple[Fitted, Fitted], factor: str, parts: list[pd.DataFrame], level: float
+) -> pd.DataFrame:
+    """Median and interval over the draws that cross; dashed where not both methods were seen with so many examples."""
+    frame = pd.concat(parts)
+    span = frame["examples"].min() / 10, frame["examples"].max() * 10
+    seen = max(part["examples"].min() for part in parts), min(part["examples"].max() for part in parts)
+    rows = []
+    for size in np.geomspace(frame[factor].min(), frame[factor].max(), 12):
+        at = crossing(*pair, factor, float(size), span)[1:]
+        share = np.isfinite(at).mean()
+        if share < 0.5:
+            rows.append({"kind": "left out", "x": float(size), "note": "fewer than half of the draws cross"})
+            continue
+        low, high = np.exp(quantiles(at, level))
+        middle = float(np.exp(np.nanmedian(at)))
+        kind = "curve" if seen[0] <= middle <= seen[1] else "beyond"
+        rows.append({"kind": kind, "x": float(size), "y": middle, "low": float(low), "high": float(high)})
+    return pd.DataFrame(rows).assign(series=name)
 
 
 def quality(evidence: Evidence, factor: str) -> Made:
@@ -95,9 +147,26 @@ def quality(evidence: Evidence, factor: str) -> Made:
     for cell in evidence.cells:
         for metric in metrics_of(cell.runs) if factor in cell.slices else []:
             part = cell.part(factor)
-            means = cell.runs.groupby("setting")[metric].mean().reindex(part.index)
-            parts.append(_marks(cell, part.assign(loss=means, held_out=False), factor, metric))
+            runs = _with_bounds(cell.runs.dropna(subset=[metric]), metric)
+            means = runs.groupby("setting")[[metric, "low", "high"]].mean().reindex(part.index)
+            marks = _marks(cell, part.assign(loss=means[metric], held_out=False), factor)
+            parts.append(marks.assign(y_is=unit(metric), low=means["low"], high=means["high"]))
     return _joined(parts, f"no run along {WORDS[factor]} has a generation metric")
+
+
+def _with_bounds(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Runs with the metric's own interval as ``low`` and ``high``; missing where the table has none."""
+    bounds = {end: pd.to_numeric(runs.get(f"{metric}_{end}", np.nan), errors="coerce") for end in ("low", "high")}
+    return runs.assign(**bounds)
+
+
+def unit(metric: str) -> str:
+    """A metric with its unit, as words on an axis; one that finescale does not know keeps its name."""
+    name = metric.replace("_", "-")
+    if name not in registry.names("metric"):
+        return metric
+    said = str(registry.get("metric", name).unit)
+    return f"loss ({said})" if name == "nll" else said
 
 
 def probed(evidence: Evidence, kind: str, shots: int | None, factor: str) -> Made:
@@ -136,19 +205,21 @@ def _sliced(evidence: Evidence, probes: pd.DataFrame, factor: str) -> pd.DataFra
 
 def _kept(probes: pd.DataFrame, factor: str, metric: str) -> pd.DataFrame:
     keys = ["task", factor, "method", "examples"]
-    means = probes.groupby(keys)[["value", "zero_value"]].mean().reset_index()
+    bounds = [end for end in ("low", "high") if end in probes]
+    means = probes.groupby(keys)[["value", "zero_value", *bounds]].mean().reset_index()
     head = pd.DataFrame(
         {
-            "row": [f"{task}: {metric}" for task in means["task"]],
+            "row": means["task"],
             "column": [f"{WORDS[factor]} {short(size)}" for size in means[factor]],
+            "x_is": EXAMPLES,
+            "y_is": unit(metric),
             "series": means["method"],
             "x": means["examples"].astype(float),
         }
     )
-    tuned = head.assign(kind="run", y=means["value"])
+    tuned = head.assign(kind="run", y=means["value"], **{end: means[end] for end in bounds})
     base = head.assign(kind="untouched", series="untouched base", y=means["zero_value"])
-    both = pd.concat([tuned, base.drop_duplicates(["row", "column", "x"])], ignore_index=True)
-    return both.reindex(columns=COLUMNS)
+    return pd.concat([tuned, base.drop_duplicates(["row", "column", "x"])], ignore_index=True)
 
 
 def pretraining(bases: pd.DataFrame | None, level: float, seed: int) -> Made:
@@ -159,21 +230,11 @@ def pretraining(bases: pd.DataFrame | None, level: float, seed: int) -> Made:
     frame = frame.assign(examples=frame["pretrain_tokens"].astype(float), loss=frame["loss"].astype(float))
     if frame["examples"].nunique() < 2:
         return "all bases were pretrained on the same number of tokens"
-    rows: list[pd.DataFrame] = [
-        pd.DataFrame(
-            {"row": "", "column": "", "series": frame["model_params"].map(short), "kind": "run"}
-            | {"x": frame["examples"], "y": frame["loss"]}
-        )
-    ]
-    fits = fit(Runs(frame.reset_index(drop=True), ()), "power", by="model_params", seed=seed, draws=100)
-    for one in fits.groups:
-        if one.fitted:
-            asked = _grid(frame).assign(model_params=one.group.key["model_params"])
-            said = fits.forecast(asked, level, kind="curve")
-            head = {"row": "", "column": "", "series": short(one.group.key["model_params"]), "kind": "curve"}
-            line = pd.DataFrame(head | {"x": asked["examples"], "y": said["median"]})
-            rows.append(line.assign(low=said["low"], high=said["high"]))
-    return pd.concat(rows, ignore_index=True).reindex(columns=COLUMNS)
+    words = {"row": "", "column": "", "x_is": SIZES["pretrain_tokens"], "y_is": "held-out text (nats per token)"}
+    marks = {"series": frame["model_params"].map(short), "kind": "run", "x": frame["examples"], "y": frame["loss"]}
+    fits = fit(Runs(frame.reset_index(drop=True), ()), "power", by="model_params", seed=seed)
+    parts = [pd.DataFrame(marks), *_by_size(fits, frame, level)]
+    return _joined([part.assign(**words) for part in parts], "")
 
 
 # --------------------------------------------------------------------------------------------------- what they share
@@ -183,60 +244,58 @@ def _grid(part: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"examples": np.geomspace(part["examples"].min(), part["examples"].max(), _POINTS)})
 
 
-def _marks(cell: Settings, part: pd.DataFrame, factor: str, metric: str = "") -> pd.DataFrame:
+def _marks(cell: Settings, part: pd.DataFrame, factor: str) -> pd.DataFrame:
     """Settings as marks; hollow where they were held out."""
     return pd.DataFrame(
         {
-            "row": f"{cell.task}: {metric}" if metric else cell.task,
+            "row": cell.task,
             "column": cell.method,
+            "x_is": EXAMPLES,
+            "y_is": LOSS,
             "series": part[AXES[factor]].map(short),
             "kind": np.where(part["held_out"], "held out", "run"),
             "x": part["examples"].astype(float),
             "y": part["loss"],
         }
-    ).reindex(columns=COLUMNS)
+    )
 
 
-def _line(cell: Settings, size: pd.Series, examples: pd.Series, said: pd.DataFrame) -> pd.DataFrame:
-    head = pd.DataFrame({"series": size.map(short), "x": examples, "y": said["median"]})
-    bounds = {"low": said["low"], "high": said["high"]}
-    return head.assign(row=cell.task, column=cell.method, kind="curve", **bounds).reindex(columns=COLUMNS)
+def _curve(name: str, x: pd.Series, said: pd.DataFrame, level: float) -> pd.DataFrame:
+    """A line with its band; where the data leave it open it is left out, with the reason."""
+    low, high, y = (said[column].to_numpy(dtype=float) for column in ("low", "high", "y"))
+    known = np.isfinite(low) & np.isfinite(high) & (low > 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        narrow = known & (high < SPAN * low) & (y > low / SPAN) & (y < high * SPAN)
+    wide = f"the {level:.0%} interval spans more than a factor of {SPAN:g}"
+    note = np.where(narrow, "", np.where(known, wide, "there is no interval"))
+    head = {"series": name, "kind": np.where(narrow, "curve", "left out"), "x": x.to_numpy(dtype=float), "y": y}
+    return pd.DataFrame(head | {"low": low, "high": high, "note": note})
+
+
+def _left_out(name: str, why: str) -> pd.DataFrame:
+    return pd.DataFrame([{"series": name, "kind": "left out", "note": why}])
 
 
 def _joined(parts: list[pd.DataFrame], why: str) -> Made:
-    known = [part for part in parts if len(part)]
-    return pd.concat(known, ignore_index=True) if known else why
+    known = [part.reindex(columns=COLUMNS) for part in parts if len(part)]
+    if not known:
+        return why
+    frame = pd.concat([part.dropna(axis=1, how="all") for part in known], ignore_index=True).reindex(columns=COLUMNS)
+    return frame.assign(note=frame["note"].fillna(""))
 
 
-def every(evidence: Evidence, bases: pd.DataFrame | None, level: float) -> Iterator[tuple[str, str, str, Made]]:
-    """Every figure: its file's name, the words on its axes, and its table."""
-    examples, loss, value = "finetuning examples", "test loss (nats per token)", "value of the metric"
-    yield "figure-1-single", examples, loss, single(evidence, level)
+def every(evidence: Evidence, bases: pd.DataFrame | None, level: float) -> Iterator[tuple[str, Made]]:
+    """Every figure: its file's name and its table."""
+    slugs = {factor: WORDS[factor].replace(" ", "-").lower() for factor in AXES}
+    yield "figure-1-single", single(evidence, level)
     for number, factor in enumerate(AXES, 2):
-        yield (
-            f"figure-{number}-{WORDS[factor].replace(' ', '-').lower()}",
-            examples,
-            loss,
-            joint(evidence, factor, level),
-        )
-    yield "figure-5-critical-sizes", "size", "critical examples", crossings(evidence, level)
-    yield "figure-6-zero-shot", examples, value, probed(evidence, "zero-shot", None, "model_params")
+        yield f"figure-{number}-{slugs[factor]}", joint(evidence, factor, level)
+    yield "figure-5-critical-sizes", crossings(evidence, level)
+    yield "figure-6-zero-shot", probed(evidence, "zero-shot", None, "model_params")
     for number, factor in enumerate(AXES, 7):
-        name = f"figure-{number}-quality-{WORDS[factor].replace(' ', '-').lower()}"
-        yield name, examples, value, quality(evidence, factor)
-    yield (
-        "figure-10-pretraining",
-        "pretraining tokens",
-        "held-out text (nats per token)",
-        pretraining(bases, level, evidence.seed),
-    )
+        yield f"figure-{number}-quality-{slugs[factor]}", quality(evidence, factor)
+    yield "figure-10-pretraining", pretraining(bases, level, evidence.seed)
     shown = [(shots, factor) for factor in ("model_params", "pretrain_tokens") for shots in (1, 5)]
     for number, (shots, factor) in enumerate(shown, 11):
-        name = f"figure-{number}-{shots}-shot-{WORDS[factor].replace(' ', '-').lower()}"
-        yield name, examples, value, probed(evidence, "few-shot", shots, factor)
-    yield (
-        "figure-forgetting",
-        examples,
-        "off-task loss (nats per token)",
-        probed(evidence, "text,task", None, "model_params"),
-    )
+        yield f"figure-{number}-{shots}-shot-{slugs[factor]}", probed(evidence, "few-shot", shots, factor)
+    yield "figure-forgetting", probed(evidence, "text,task", None, "model_params")

@@ -123,6 +123,7 @@ def parameters(evidence: Evidence, level: float) -> Made:
     """Table 4: A and alpha per factor, beta and E, with intervals; fitted as the paper does and on every setting.
 
     ``fitted_on`` is ``without held-out levels`` (the paper's) or ``all settings`` (what the claims are judged on).
+    ``at_bound`` names the bound that an estimate sits at: the data do not determine such a parameter.
     """
     rows = []
     for (task, method), one in evidence.fits.items():
@@ -134,16 +135,19 @@ def parameters(evidence: Evidence, level: float) -> Made:
                 low, high = quantiles(values[name].to_numpy()[1:], level)
                 parameter, _, factor = name.partition(":")
                 head = {"task": task, "method": method, "fitted_on": words, "parameter": parameter, "factor": factor}
-                rows.append(head | {"estimate": values[name][0], "low": low, "high": high})
+                estimate = {"estimate": values[name][0], "low": low, "high": high}
+                rows.append(head | estimate | {"at_bound": fitted.at_bound(name)})
     return _or(pd.DataFrame(rows), "no task and method could be fitted: see the missing slices in table-1-slices")
 
 
 def critical_sizes(evidence: Evidence, level: float) -> Made:
     """Table 5: H and gamma of Eq. 3 (which supposes equal E), and where the fitted curves themselves cross.
 
-    One row per task, factor, pair of methods and size of that factor: ``H, gamma`` with intervals; ``crossing`` is the
-    median number of examples over the draws that cross between a tenth of the fewest and ten times the most examples
-    seen by either, ``share`` how many do, ``seen`` whether both methods were seen there.
+    One row per task, factor, pair of methods and size of that factor: ``H, gamma`` with intervals, ``eq3`` the examples
+    they give at that size; ``crossing`` is the median number of examples over the draws that cross between a tenth of
+    the fewest and ten times the most examples seen by either, ``share`` how many do. ``mark`` is † where the betas'
+    difference is not determined (nor are H and gamma, which divide by it), ‡ where ``eq3`` or the crossing lies beyond
+    the examples both methods were seen with; ``why`` says which.
     """
     rows = []
     for factor in ("model_params", "pretrain_tokens"):
@@ -163,20 +167,40 @@ def _critical(evidence: Evidence, task: str, factor: str, a: str, b: str, level:
         return
     parts = [evidence.fits[task, method].cell.part(factor) for method in (a, b)]
     lows, highs = ([float(getattr(part["examples"], end)()) for part in parts] for end in ("min", "max"))
-    closed = _closed(one, two, factor, level)
+    log_h, closed = _closed(one, two, factor, level)
     for size in sorted(set(parts[0][factor]) & set(parts[1][factor])):
         at = crossing(one, two, factor, float(size), (min(lows) / 10, max(highs) * 10))
         low, high = quantiles(at[1:], level)
         share = float(np.isfinite(at[1:]).mean())
-        middle = float(np.exp(np.nanmedian(at[1:]))) if share else np.nan
-        seen = bool(max(lows) <= middle <= min(highs))
-        row = {"task": task, "factor": factor, "a": a, "b": b, **closed, factor: size}
-        found = {"crossing": middle, "crossing_low": np.exp(low), "crossing_high": np.exp(high)}
-        yield {**{k: v for k, v in row.items() if k != factor}, "size": size, **found, "share": share, "seen": seen}
+        found = {"crossing": float(np.exp(np.nanmedian(at[1:]))) if share else np.nan}
+        found |= {"crossing_low": np.exp(low), "crossing_high": np.exp(high)}
+        with np.errstate(over="ignore"):
+            eq3_size = float(np.exp(log_h + closed["gamma"] * np.log(size)))
+        marks = _marks(one.beta - two.beta, eq3_size, found["crossing"], (max(lows), min(highs)), level)
+        head = {"task": task, "factor": factor, "a": a, "b": b, "size": size}
+        yield head | closed | {"eq3": eq3_size} | found | {"share": share, **marks}
 
 
-def _closed(one: Fitted, two: Fitted, factor: str, level: float) -> dict[str, float]:
-    """H and gamma of Eq. 3 for every draw; a wide interval says that the betas cannot be told apart."""
+def _marks(gap: Array, eq3_size: float, crossing: float, seen: tuple[float, float], level: float) -> dict[str, str]:
+    """What a reader of Table 5 must know of a row: ``mark`` and, in words, ``why``."""
+    low, high = quantiles(gap[1:], level)
+    why = [f"the betas differ by {low:.3g} to {high:.3g}"] if not (low > 0 or high < 0) else []
+    mark = "†" if why else ""
+    places = {"Eq. 3": eq3_size, "the curves' crossing": crossing}
+    far = [f"{name} at {size:.3g} examples" for name, size in places.items() if not _within(size, seen)]
+    if far:
+        mark += "‡"
+        why.append(f"{' and '.join(far)}, both methods seen with {seen[0]:g} to {seen[1]:g}")
+    return {"mark": mark, "why": "; ".join(why)}
+
+
+def _within(size: float, seen: tuple[float, float]) -> bool:
+    """Whether a size lies in what was seen; one that is not known does not lie beyond it."""
+    return bool(np.isnan(size) or seen[0] <= size <= seen[1])
+
+
+def _closed(one: Fitted, two: Fitted, factor: str, level: float) -> tuple[float, dict[str, float]]:
+    """log H, and H and gamma of Eq. 3 with intervals; a wide one says that the betas cannot be told apart."""
     first, second = one.along[factor], two.along[factor]
     found = []
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -192,7 +216,7 @@ def _closed(one: Fitted, two: Fitted, factor: str, level: float) -> dict[str, fl
     g_low, g_high = quantiles(gamma[1:], level)
     with np.errstate(over="ignore"):
         H = {"H": float(np.exp(point)), "H_low": float(np.exp(h_low)), "H_high": float(np.exp(h_high))}
-    return H | {"gamma": float(points[0]), "gamma_low": g_low, "gamma_high": g_high}
+    return point, H | {"gamma": float(points[0]), "gamma_low": g_low, "gamma_high": g_high}
 
 
 def crossing(one: Fitted, two: Fitted, factor: str, size: float, span: tuple[float, float]) -> Array:

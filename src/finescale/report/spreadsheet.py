@@ -12,8 +12,11 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 def plain(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with an apostrophe before every text, heading or label that begins like a formula; numbers stay."""
-    text = [name for name in frame if not pd.api.types.is_numeric_dtype(frame[name])]
-    return frame.assign(**{name: frame[name].map(_cell) for name in text}).rename(columns=_cell)
+    out = frame.copy()
+    for name in frame:
+        if not pd.api.types.is_numeric_dtype(frame[name]):
+            out[name] = frame[name].map(_cell)
+    return out.rename(columns=_cell)
 
 
 def _cell(value: Any) -> Any:

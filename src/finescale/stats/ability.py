@@ -78,15 +78,13 @@ def ability_table(probes: pd.DataFrame, level: float = 0.9) -> pd.DataFrame:
         ``task, method, pet_size, examples, kind, probe, metric, untouched, tuned, kept, low, high, runs``; ``kept`` is
         the change, higher is better, with a Student interval over runs (NaN for one).
     """
-    rows = []
     keys = ["task", "method", "pet_size", "examples", "kind", "probe", "metric"]
-    for key, part in probes.groupby(keys, sort=True, dropna=False):
-        kept = part["kept"].dropna().to_numpy(float)
-        low, high = student(kept, level)
-        mean = float(kept.mean()) if len(kept) else np.nan
-        values = [part["zero_value"].astype(float).mean(), part["value"].mean(), mean, low, high, len(part)]
-        rows.append([*key, *values])
-    return pd.DataFrame(rows, columns=[*keys, "untouched", "tuned", "kept", "low", "high", "runs"])
+    groups = probes.assign(zero_value=probes["zero_value"].astype(float)).groupby(keys, dropna=False)
+    found = groups[["zero_value", "value", "kept"]].mean().set_axis(["untouched", "tuned", "kept"], axis=1)
+    count, spread = groups["kept"].count(), groups["kept"].std(ddof=1)
+    reach = stats.t.ppf((1 + level) / 2, (count - 1).where(count > 1)) * spread / np.sqrt(count)
+    found = found.assign(low=found["kept"] - reach, high=found["kept"] + reach, runs=groups.size())
+    return found.reset_index()
 
 
 def student(values: Any, level: float) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -73,7 +73,7 @@ def advise(
         table[name] = np.nan
     table["refused"] = reasons
     if not len(able):
-        return Advice(None, float("nan"), table, None, "No advice." + _tail(table))
+        return Advice(None, float("nan"), table, None, _of_task(fits, table, "No advice." + _tail(table)))
     asked = candidates.reset_index(drop=True).iloc[able]
     said = fits.forecast(asked, level)
     table.loc[able, list(said.columns)] = said.to_numpy()
@@ -83,8 +83,18 @@ def advise(
     table.loc[able, "p_best"] = np.bincount(np.argmin(run, axis=1), minlength=len(able)) / len(run)
     if target_loss is not None:
         table.loc[able, "p_target"] = (run <= target_loss).mean(axis=0)
-        return _by_target(table, candidates, able, level, target_loss)
-    return _by_loss(table, candidates, able, level, curve)
+        found = _by_target(table, candidates, able, level, target_loss)
+    else:
+        found = _by_loss(table, candidates, able, level, curve)
+    return replace(found, sentence=_of_task(fits, table, found.sentence))
+
+
+def _of_task(fits: Fits, table: pd.DataFrame, sentence: str) -> str:
+    """The sentence with its task, where there are fits of several and the candidates are of one."""
+    tasks = {fit.group.key.get("task") for fit in fits.groups}
+    if len(tasks) < 2 or table["task"].nunique() > 1:
+        return sentence
+    return f"For {table['task'].iloc[0]}: {sentence[0].lower()}{sentence[1:]}"
 
 
 def _reasons(fits: Fits, table: pd.DataFrame, max_reach: float) -> Any:

@@ -25,6 +25,7 @@ from finescale.stats.solve import huber, nonnegative
 
 DRAWS = 200
 _DELTA = 1e-3
+_AT_BOUND = 1e-6
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,16 @@ class Fitted:
             columns[f"alpha:{factor}"] = one.alpha
             columns |= {f"{name}:{factor}": one.coef[:, i] for i, name in enumerate("AB"[: one.coef.shape[1]])}
         return pd.DataFrame(columns)
+
+    def at_bound(self, column: str) -> str:
+        """The bound that the estimate in a column of ``parameters`` sits at, in words; empty if it sits at none."""
+        name, _, factor = column.partition(":")
+        known = self.law.parameters((factor or next(iter(self.along)),))
+        one = next(p for p in known if p.name == name)
+        value = float(self.parameters()[column].iloc[0])
+        if value <= one.lower + _AT_BOUND:
+            return f"lower bound {one.lower:g}"
+        return f"upper bound {one.upper:g}" if value >= one.upper - _AT_BOUND else ""
 
 
 def fit_cell(cell: Settings, law: Law, losses: Array, held: bool, known: PointFit | None = None) -> Fitted | str:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from finescale.core import FACTORS
 from finescale.errors import Fault, Faults, InputError, collecting, near
+from finescale.stats.paths import file_there
 
 # A table made of copies would say so thousands of times.
 _MOST_COPIES = 20
@@ -117,13 +118,11 @@ def read_runs(source: str | Path | pd.DataFrame, columns: dict[str, str] | None 
 def _load(source: str | Path | pd.DataFrame) -> pd.DataFrame:
     if isinstance(source, pd.DataFrame):
         return source.copy()
-    path = Path(source)
+    path = file_there(Path(source))
     if path.suffix not in _READERS:
         raise InputError(
             Fault(str(path), f"cannot read {path.suffix or 'a file without a suffix'}", near(path.suffix, _READERS))
         )
-    if not path.is_file():
-        raise InputError(Fault(str(path), "no such file", "give the path of a table of runs"))
     try:
         frame: pd.DataFrame = _READERS[path.suffix](path)
     except (ValueError, OSError) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -15,6 +15,7 @@ from finescale.stats.advise import Advice, advise
 from finescale.stats.critical import critical_size
 from finescale.stats.fit import fit
 from finescale.stats.fits import Fits, law_named
+from finescale.stats.slices import AXES, cut
 from finescale.study.lock import Study, versions
 from finescale.study.plan import Kind
 from finescale.study.run import SESSIONS
@@ -88,17 +89,40 @@ def analyse(study: Study, save: bool = True) -> Analysis:
         crossings=crossings(final, runs, asked.level),
         advice=list(_advice(final, runs, asked.level)),
         provenance=study.provenance,
-        bases=_bases(study),
+        bases=bases(study),
         rates=_rates(study),
         cost=_cost(study),
         versions=versions(),
     )
 
 
+def must_be_fitted(analysis: Analysis) -> None:
+    """Refuse to call an analysis without a single fit one.
+
+    Raises:
+        Refused: no law was fitted to any group; says why.
+    """
+    every = [analysis.final, analysis.fits, *analysis.others.values()]
+    if not any(one.fitted for fits in every for one in fits.groups):
+        reasons = list(dict.fromkeys(str(status) for status in analysis.final.status.values()))
+        more = f" (and {len(reasons) - 3} further reasons)" if len(reasons) > 3 else ""
+        raise Refused(f"nothing could be fitted: {'; '.join(reasons[:3])}{more}")
+
+
+def factor_of(study: Study, runs: pd.DataFrame) -> str | None:
+    """The factor that is fitted beside examples: the one asked for, or, where that one stands still, one that varies.
+
+    None where none varies enough (``finescale.stats.slices``): then the law is one of examples alone.
+    """
+    usable = runs[runs["flag"] == ""]
+    there = {name for cell in cut(usable) for name in cell.slices} if len(usable) else set()
+    return next((name for name in (study.spec.fit.factor, *AXES) if name in there), None)
+
+
 def labelled(study: Study) -> pd.DataFrame:
     """The study's runs; a method of several PET sizes carries the size in its name, so that each is fitted alone."""
     runs = study.table()
-    if study.spec.fit.factor == "pet_params":
+    if factor_of(study, runs) == "pet_params":
         return runs
     several = [name for name, choice in study.spec.methods.items() if len(choice.sizes) > 1]
     split = runs["method"].isin(several)
@@ -109,15 +133,52 @@ def labelled(study: Study) -> pd.DataFrame:
 def fit_study(study: Study, runs: pd.DataFrame, law: str, hold_out: dict[str, int]) -> Fits:
     """A law by task and method, and by every other factor of the bases that has several levels.
 
-    Where the factor has a single level, a law of it cannot be fitted and the power law in examples is, instead.
+    Where the factor has a single level (in the study, or in a group), a law of it cannot be fitted and the power law in
+    examples is, instead. Where nothing could be fitted without the levels held out, nothing is held out.
     """
-    factor: str | None = study.spec.fit.factor
+    factor = factor_of(study, runs)
     fewest, most = law_named(law).factors if law != "auto" else (0, 3)
-    if most == 0 or runs[factor].nunique() < 2:
+    if most == 0 or factor is None:
         law, factor = (law if fewest == 0 else "power"), None
     others = [name for name in ("model_params", "pretrain_tokens") if name != factor and runs[name].nunique() > 1]
+    by, seed = ["task", "method", *others], study.spec.fit.seed
     held = {name: count for name, count in hold_out.items() if name in (factor, "examples")}
-    return fit(runs, law=law, factor=factor, by=["task", "method", *others], hold_out=held, seed=study.spec.fit.seed)
+    for kept in (held, {}):
+        fits = fit(runs, law=law, factor=factor, by=by, hold_out=kept, seed=seed)
+        fits = fits if factor is None else _with_flat(fits, factor, runs, kept, seed)
+        if any(one.fitted for one in fits.groups):
+            break
+    return fits
+
+
+def _with_flat(fits: Fits, factor: str, runs: pd.DataFrame, held: dict[str, int], seed: int) -> Fits:
+    """The same with the power law in examples for groups in which the factor stands still (PET size, for full)."""
+    flat = [one.group.key for one in fits.groups if not one.fitted and one.group.frame[factor].nunique() < 2]
+    if not flat:
+        return fits
+    rows = runs[[any(all(row[name] == key[name] for name in fits.by) for key in flat) for _, row in runs.iterrows()]]
+    held = {name: count for name, count in held.items() if name == "examples"}
+    alone = fit(rows, law="power", by=list(fits.by), hold_out=held, seed=seed)
+    return replace(fits, groups=[alone.find(**one.group.key) if one.group.key in flat else one for one in fits.groups])
+
+
+def note_on(study: Study, runs: pd.DataFrame) -> str:
+    """What a reader must know before any number: which runs of the study are not finished, or flagged; else empty."""
+    finished, steps = study.store.finished(study.plan), study.plan.of("run")
+    missing = [step.label for step in steps if step.id not in finished]
+    said = []
+    if missing:
+        head = f"Partial study: {len(steps) - len(missing)} of {len(steps)} runs are finished"
+        said.append(f"{head}; missing: {_some(missing)}.")
+    flagged = runs.loc[runs["flag"] != "", "run"].tolist()
+    if flagged:
+        said.append(f"{len(flagged)} finished runs are flagged and left out: {_some(flagged)}.")
+    return " ".join(said)
+
+
+def _some(names: list[str], most: int = 6) -> str:
+    more = f" and {len(names) - most} more (finescale status names all)" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 PLACE = ["task", "base", "family", "model_params", "pretrain_tokens"]
@@ -140,11 +201,37 @@ def crossings(fits: Fits, runs: pd.DataFrame, level: float) -> pd.DataFrame:
 
 
 def _crossing(fits: Fits, place: dict[str, Any], a: str, b: str, level: float) -> pd.DataFrame:
-    unfitted = [one for one in (a, b) if not fits.find(**place, method=one).fitted]
+    found = {one: fits.find(**place, method=one) for one in (a, b)}
+    unfitted = [one for one in (a, b) if not found[one].fitted]
+    sized = [one for one in (a, b) if "pet_params" in found[one].group.factors]
     if unfitted:
-        said = f"no law was fitted to {' or '.join(unfitted)}: {fits.find(**place, method=unfitted[0]).status.sentence}"
-        return pd.DataFrame([{**place, "a": a, "b": b, "share": 0.0, "verdict": said}])
-    return critical_size(fits, a, b, at=place, level=level)
+        said = f"no law was fitted to {' or '.join(unfitted)}: {found[unfitted[0]].status.sentence}"
+    elif len(sized) == 2:
+        said = "not compared: each has a law of its own PET size; fit along another factor to compare them size by size"
+    else:
+        # A method without a PET size pays no heed to it; the other is taken at its smallest.
+        size = [found[one].group.support["pet_params"][0] for one in sized] or [1.0]
+        at = {**place, "pet_params": size[0]} if "pet_params" in fits.factor else place
+        return critical_size(fits, a, b, at=at, level=level)
+    return pd.DataFrame([{**place, "a": a, "b": b, "share": 0.0, "verdict": said}])
+
+
+def crossings_in_words(crossings: pd.DataFrame) -> Iterator[str]:
+    """What is known of crossings, a line each; those undecided or unknown are counted, with the first as an example."""
+    named: dict[str, list[str]] = {}
+    for row in crossings.to_dict("records"):
+        unknown = "cannot be compared" if pd.isna(row.get("better_below", float("nan"))) else "decided"
+        kind = "undecided" if row["verdict"].startswith("undecided") else unknown
+        line = f"{row['task']}, base {row['base']}, {row['a']} and {row['b']}: {row['verdict']}"
+        named.setdefault(kind, []).append(line)
+    yield from named.get("decided", [])
+    further = "further " if "decided" in named else ""
+    for kind in ("undecided", "cannot be compared"):
+        lines = named.get(kind, [])
+        if len(lines) > 1:
+            yield f"{len(lines)} {further}pairs {kind}; the first: {lines[0]}"
+        else:
+            yield from lines
 
 
 def _advice(fits: Fits, runs: pd.DataFrame, level: float) -> Iterator[Advice]:
@@ -160,7 +247,8 @@ def _advice(fits: Fits, runs: pd.DataFrame, level: float) -> Iterator[Advice]:
             yield advise(fits, choices.assign(task=task, examples=examples), level=level, max_reach=BEYOND)
 
 
-def _bases(study: Study) -> pd.DataFrame:
+def bases(study: Study) -> pd.DataFrame:
+    """One row per finished base: its name, shape, sizes, cost and its loss on held-out pretraining text."""
     rows = []
     finished = study.store.finished(study.plan)
     for step in study.plan.of("base"):
@@ -174,10 +262,15 @@ def _bases(study: Study) -> pd.DataFrame:
                 | {name: record.get(name) for name in copied}
                 | {
                     "pretrain_loss": record.get("valid_nats_per_token"),
-                    "branch_share": record["branch_tokens"] / record["pretrain_tokens"],
+                    "branch_share": _ratio(record.get("branch_tokens"), record.get("pretrain_tokens")),
                 }
             )
     return pd.DataFrame(rows)
+
+
+def _ratio(part: float | None, whole: float | None) -> float | None:
+    """A share; None where either is not known."""
+    return None if part is None or not whole else part / whole
 
 
 def _rates(study: Study) -> pd.DataFrame:
