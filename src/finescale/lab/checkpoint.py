@@ -6,35 +6,54 @@ but weights is ever executed or unpickled: code that a repository ships is not r
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from finescale.core import PublicBase
-from finescale.errors import StudyError
-from finescale.lab import model, packages, tokenizer
+from finescale.core import PublicBase, Shape
+from finescale.errors import Fault, InputError, StudyError
+from finescale.lab import model, packages, sources, tokenizer
 from finescale.lab.packing import Example, pack
 from finescale.lab.prepare import Tell
 from finescale.lab.tokenizer import Marks
 
 APART = 1e-3
 """Nats by which an example's loss may differ between a packed row and a row of its own, from rounding alone."""
+CAUSAL = ("ForCausalLM", "LMHeadModel")
+FEED_FORWARD = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
+CONTEXTS = ("max_position_embeddings", "max_seq_len", "seq_length")
+UNBOUNDED = 2048
+"""Context of a model whose positions have no bound."""
+NO_CODE = "code that a repository ships is not run"
 
 
-def bring(base: PublicBase, out: Path, tell: Tell) -> dict[str, Any]:
+def bring(base: PublicBase, name: str, out: Path, tell: Tell) -> dict[str, Any]:
     """Write a published model into ``out`` as a base, after checks; returns its record.
+
+    Args:
+        base: what it is.
+        name: where it is, as a study names it.
+        out: the base's folder, beside those of the study's other bases.
+        tell: is told the fraction done.
 
     Raises:
         InputError: the model cannot be had.
-        StudyError: it is not the model its name says, or its loss changes when examples share a row.
+        StudyError: it is not the model its name says, it has the weights of another base of the study, or its loss
+            changes when examples share a row.
     """
-    net = _load(base)
+    net = _load(name)
     tell(0.6)
+    weights = _digest(net)
+    if (twin := _twin(out, weights)) is not None:
+        raise StudyError(f"{base.name}@{base.revision} has the very weights of {twin}: one of them is mislabelled")
     net.config.packed_row = base.shape.context
+    net.config.eos_token_id = marks(_tokenizer(name)).end
     counted = _count(net)
     if counted != (base.model_params, base.total_params):
         raise StudyError(f"{base.name} has {counted} parameters, not {(base.model_params, base.total_params)}")
@@ -51,12 +70,17 @@ def bring(base: PublicBase, out: Path, tell: Tell) -> dict[str, Any]:
         "total_params": base.total_params,
         "pretrain_tokens": base.pretrain_tokens,
         "packing_error": apart,
+        "weights": weights,
     }
 
 
-def words(base: PublicBase, out: Path) -> tuple[Tokenizer, Marks]:
-    """Write a published model's tokenizer into ``out`` as ``tokenizer.json`` and open it."""
-    found = _tokenizer(base)
+def words(name: str, out: Path) -> tuple[Tokenizer, Marks]:
+    """Write a published model's tokenizer into ``out`` as ``tokenizer.json`` and open it.
+
+    Raises:
+        InputError: the model cannot be had, or its tokenizer has no fast form or no end-of-text token.
+    """
+    found = _tokenizer(name)
     found.backend_tokenizer.save(str(out / "tokenizer.json"))
     return tokenizer.load(out), marks(found)
 
@@ -78,9 +102,59 @@ def packing_error(net: Any) -> float:
     return float((together - alone).abs().max())
 
 
-def _load(base: PublicBase) -> Any:
-    """The model in fp32, free of the format it was stored in."""
-    path = packages.weights(base.name)
+def describe(name: str) -> tuple[Shape, int, int]:
+    """Shape of a model that no table here knows, and its parameters without embeddings and in all; no weights are read.
+
+    The shape serves to reckon cost; the counts are those of the model's own class, whatever its architecture.
+
+    Raises:
+        InputError: the model cannot be had, or transformers has no causal language model of its kind.
+    """
+    config = _config(name)
+    with torch.device("meta"):
+        net = AutoModelForCausalLM.from_config(config)
+    inner, total = _count(net)
+    return _shape(name, config.get_text_config(), net), inner, total
+
+
+def _config(name: str) -> Any:
+    place = sources.folder(name, weights=False)
+    try:
+        config = AutoConfig.from_pretrained(place, local_files_only=True, trust_remote_code=False)
+    except ValueError as error:
+        raise InputError(Fault(name, f"cannot be opened: {str(error).splitlines()[0]}", NO_CODE)) from None
+    causal = [kind for kind in config.architectures or () if kind.endswith(CAUSAL)]
+    if type(config) not in AutoModelForCausalLM._model_mapping or not causal:
+        saved = ", ".join(config.architectures or ("nothing it names",))
+        raise InputError(Fault(name, f"was saved as {saved}, which is no causal language model"))
+    return config
+
+
+def _shape(name: str, config: Any, net: Any) -> Shape:
+    """Widths and counts by the names that every configuration of transformers answers to."""
+    width, heads = config.hidden_size, config.num_attention_heads
+    shared = getattr(config, "num_key_value_heads", None) or heads
+    wide = next((found for key in FEED_FORWARD if isinstance(found := getattr(config, key, None), int)), 4 * width)
+    return Shape(
+        layers=config.num_hidden_layers,
+        width=width,
+        heads=heads,
+        ff=wide,
+        vocab=net.get_input_embeddings().weight.shape[0],
+        context=next((found for key in CONTEXTS if (found := getattr(config, key, None))), UNBOUNDED),
+        kv_heads=shared if shared != heads else None,
+        gated=any("gate" in part for part, _ in net.named_modules()),
+    )
+
+
+def _load(name: str) -> Any:
+    """The model as it was stored, free of the format it was stored in."""
+    if not name.startswith(packages.PREFIX):
+        place = sources.folder(name)
+        return AutoModelForCausalLM.from_pretrained(
+            place, dtype="auto", use_safetensors=True, local_files_only=True, trust_remote_code=False
+        )
+    path = packages.weights(name)
     stored = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
     config = stored.config
     config.__dict__.pop("quantization_config", None)
@@ -89,9 +163,35 @@ def _load(base: PublicBase) -> Any:
     return net
 
 
-def _tokenizer(base: PublicBase) -> Any:
-    path = packages.weights(base.name)
-    return AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+def _tokenizer(name: str) -> Any:
+    if name.startswith(packages.PREFIX):
+        path = packages.weights(name)
+        return AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    place = sources.folder(name, weights=False)
+    found = AutoTokenizer.from_pretrained(place, local_files_only=True, trust_remote_code=False)
+    if not found.is_fast:
+        raise InputError(Fault(name, "its tokenizer has no fast form", "save one: tokenizer.json"))
+    if found.eos_token_id is None:
+        raise InputError(Fault(name, "its tokenizer has no end-of-text token", "say one in tokenizer_config.json"))
+    return found
+
+
+def _digest(net: Any) -> str:
+    """Identity of weights, whatever files they came in: names, shapes and values."""
+    total = hashlib.sha256()
+    for name, weight in sorted(net.state_dict().items()):
+        total.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
+        total.update(weight.contiguous().view(torch.uint8).numpy().data if weight.ndim else b"")
+    return total.hexdigest()
+
+
+def _twin(out: Path, weights: str) -> str | None:
+    """Another base of the study with the same weights."""
+    for path in sorted(out.parent.glob("*/record.json")):
+        record = json.loads(path.read_text())
+        if record.get("weights") == weights and path.parent.name != out.with_suffix("").name:
+            return path.parent.name
+    return None
 
 
 def _count(net: Any) -> tuple[int, int]:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from finescale.core import BaseSpec, PublicBase, Shape
 from finescale.errors import Fault, InputError, near
+from finescale.lab import sources
 from finescale.lab.ladder import Params, count
 from finescale.lab.packages import PREFIX, packaged
 
@@ -160,10 +162,12 @@ def repositories() -> list[str]:
 
 
 def public_base(name: str) -> PublicBase:
-    """The base that ``repository@revision`` or ``pypi:PACKAGE`` names.
+    """The base that ``repository@revision``, ``pypi:PACKAGE`` or the path of a local folder names.
+
+    What a table here knows is not looked at; any other model is described by its own files, which have to be there.
 
     Raises:
-        InputError: the repository is unknown, or the revision names no step of its training.
+        InputError: the model cannot be had, or the revision names no step of a known model's training.
     """
     if name.startswith(PREFIX):
         return packaged(name)
@@ -172,12 +176,52 @@ def public_base(name: str) -> PublicBase:
         for label, size in family.sizes.items():
             if repository == family.repository.format(size=label):
                 return _at(family, size, repository, revision)
-    raise InputError(Fault(repository, "is no model known here", near(repository, repositories())))
+    return _described(name)
+
+
+def family_of(name: str) -> str:
+    """What a model's kin share, which differ from it in size: ``repository`` with ``{size}``; else its own name."""
+    kin = {family.repository.format(size=size): family.repository for family in FAMILIES for size in family.sizes}
+    return kin.get(name, name)
+
+
+def tabled(name: str) -> bool:
+    """Whether a model's facts stand in a table here, so that it can be planned without its files."""
+    return name.startswith(PREFIX) or name.partition("@")[0] in repositories()
+
+
+@lru_cache
+def _described(name: str) -> PublicBase:
+    """A model that no table knows, by its own files: a local folder, or a repository of the hub."""
+    try:
+        place = sources.folder(name, weights=sources.is_folder(name))
+    except InputError as error:
+        raise error if sources.is_folder(name) else _unknown(name, error) from None
+    from finescale.lab.checkpoint import describe
+
+    shape, inner, total = describe(name)
+    repository, _, revision = name.partition("@")
+    local = sources.digest(place) if sources.is_folder(name) else None
+    return PublicBase(
+        name=place.name if local else repository,
+        revision=local or revision or "main",
+        digest=local or f"{repository}@{revision or 'main'}",
+        tokenizer=sources.tokenizer_digest(place),
+        shape=shape,
+        model_params=inner,
+        total_params=total,
+    )
+
+
+def _unknown(name: str, error: InputError) -> InputError:
+    """That no table and no cache knows a repository, with the nearest name that a table knows."""
+    known, fault = near(name.partition("@")[0], repositories()), error.faults[0]
+    return InputError(Fault(name, f"is no model known here, and {fault.what}", f"{known}; or {fault.fix}"))
 
 
 def tokens_of(name: str) -> int:
     """Tokens a published model was pretrained on, as places in a plan are keyed; 0 where its publisher does not say."""
-    return public_base(name).pretrain_tokens or 0
+    return (public_base(name).pretrain_tokens or 0) if tabled(name) else 0
 
 
 def _at(family: Family, size: Size, repository: str, revision: str) -> PublicBase:

@@ -88,7 +88,8 @@ def read_study(folder: Path, tell: Tell = lambda line: None) -> Study:
     corpus = corpora.fetch(tier=spec.data.tier, source=spec.data.source, tell=tell)
     check_pools(spec, corpus.manifest)
     tasks = files.digests(spec.tasks, spec.task_names, folder)
-    return Study(folder, spec, Digests(corpus=corpus.digest, tasks=tasks), corpus.manifest)
+    models = {name: public_base(name) for name in spec.base.models}
+    return Study(folder, spec, Digests(corpus=corpus.digest, tasks=tasks, models=models), corpus.manifest)
 
 
 def preview(path: Path, tell: Tell = lambda line: None) -> Study:

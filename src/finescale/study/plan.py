@@ -13,6 +13,8 @@ from functools import cached_property
 from hashlib import sha256
 from typing import Any, Literal
 
+from pydantic import Field
+
 from finescale import registry
 from finescale.core import (
     BaseSpec,
@@ -45,6 +47,7 @@ class Digests(Noun):
 
     corpus: str
     tasks: dict[str, str]
+    models: dict[str, PublicBase] = Field(default={})
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,7 @@ class _Planner:
             name: probes.parse(name, spec.evaluate.probe_examples)
             for name in dict.fromkeys(name for task in self.tasks for name in spec.probes(task))
         }
+        self.models = {name: digests.models.get(name) or public_base(name) for name in spec.base.models}
         self.bases: dict[Size, Step] = {}
         self.searches: dict[tuple[object, ...], Step] = {}
 
@@ -119,7 +123,7 @@ class _Planner:
             tasks=(*self.tasks.values(), *map(self._task, others)),
             probes=tuple(self.probes.values()),
         )
-        words = {public_base(name).tokenizer for name in spec.base.models}
+        words = {model.tokenizer for model in self.models.values()}
         if words:
             made = ModelDataSpec(**made.model_dump(), tokenizer=words.pop())
         return _step("data", f"{spec.data.corpus}-{spec.data.tier}", made, {}, 0.0)
@@ -135,13 +139,12 @@ class _Planner:
             yield from self._runs(cell, rate)
 
     def _bases(self) -> Iterator[tuple[Size, Step]]:
-        for name in self.spec.base.models:
-            model = public_base(name)
+        for name, model in self.models.items():
             row = min(model.shape.context, self.spec.base.context)
             model = model.model_copy(update={"shape": model.shape.model_copy(update={"context": row})})
             tokens = model.pretrain_tokens or 0
             label = f"{model.name.rpartition('/')[2]}-{size_label(tokens) if tokens else model.revision}"
-            yield (model.name, tokens), _step("base", label, model, {}, 0.0)
+            yield (model.name if tokens else name, tokens), _step("base", label, model, {}, 0.0)
         for rung in self.spec.base.ladder:
             yield from self._sizes(rung)
 

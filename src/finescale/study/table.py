@@ -16,9 +16,10 @@ from typing import Any
 import pandas as pd
 
 from finescale import registry
-from finescale.core import BaseSpec
+from finescale.core import BaseSpec, PublicBase
 from finescale.lab.metrics.flags import RATES
 from finescale.study import index
+from finescale.study.families import family_of
 from finescale.study.index import SCORE, ZERO
 from finescale.study.plan import Plan, size_label
 from finescale.study.store import Store
@@ -89,9 +90,15 @@ def refused(store: Store, plan: Plan) -> dict[str, str]:
     return reasons
 
 
-def base_label(base: BaseSpec) -> str:
-    """Name of a base in tables: rung and pretraining size, as hub models are named with a revision."""
-    return f"{base.name}@{size_label(base.pretrain_tokens)}"
+def base_label(base: BaseSpec | PublicBase) -> str:
+    """Name of a base in tables: rung and pretraining size; a published model is named by its revision."""
+    mark = base.revision if isinstance(base, PublicBase) else size_label(base.pretrain_tokens)
+    return f"{base.name}@{mark}"
+
+
+def _family(base: BaseSpec | PublicBase) -> str:
+    """What a base differs from its kin in size only: the ladder, a published family, or else itself alone."""
+    return family_of(base.name) if isinstance(base, PublicBase) else FAMILY
 
 
 def _decoded_metrics(plan: Plan) -> list[str]:
@@ -109,13 +116,15 @@ def _columns(metric: str) -> tuple[str, str, str, str]:
 
 def _factors(plan: Plan, found: pd.DataFrame) -> dict[str, Any]:
     """Columns that say what each run found is, and its loss; in the order of ``found``, whose index holds run ids."""
-    bases = {base.spec.fingerprint(): base_label(base.spec) for base in plan.of("base")}  # type: ignore[arg-type]
+    specs: list[Any] = [base.spec for base in plan.of("base")]
+    bases = {base.fingerprint(): base_label(base) for base in specs}
+    families = {base.fingerprint(): _family(base) for base in specs}
     runs: list[Any] = [plan.steps[id].spec for id in found.index]
     columns = {
         "task": [run.task.name for run in runs],
         "method": [run.method.name for run in runs],
         "base": [bases[run.base] for run in runs],
-        "family": [FAMILY] * len(runs),
+        "family": [families[run.base] for run in runs],
         "examples": _numbers([run.examples for run in runs]),
         "seed": _numbers([run.seed_subset for run in runs]),
         "run": list(found.index),

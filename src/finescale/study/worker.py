@@ -8,7 +8,6 @@ from typing import Any
 from finescale.core import BaseSpec, DataSpec, ModelDataSpec, PublicBase, RateSearch, RunSpec
 from finescale.lab import steps
 from finescale.study import lock, store
-from finescale.study.families import public_base
 from finescale.study.files import paths_by_task
 from finescale.study.plan import Kind
 from finescale.study.serve import Teller, serve
@@ -30,17 +29,17 @@ def execute(root: Path, part: Path, tell: Teller) -> dict[str, Any]:
     place = {role: root / store.FOLDERS[_KIND_OF_ROLE[role]] / needed for role, needed in needs.items()}
     match asked["kind"]:
         case "data":
-            study = lock.open_study(root).spec
-            files = paths_by_task(study.tasks, root)
-            if not study.base.models:
+            study = lock.open_study(root)
+            files = paths_by_task(study.spec.tasks, root)
+            if "tokenizer" not in spec:
                 return steps.prepare(DataSpec.model_validate(spec), part, files, tell)
             data = ModelDataSpec.model_validate(spec)
-            model = next(
-                public_base(name) for name in study.base.models if public_base(name).tokenizer == data.tokenizer
-            )
-            return steps.prepare(data, part, files, tell, steps.words(model, part))
+            name = next(name for name, base in study.digests.models.items() if base.tokenizer == data.tokenizer)
+            return steps.prepare(data, part, files, tell, steps.words(name, part))
         case "base" if "revision" in spec:
-            return steps.bring(PublicBase.model_validate(spec), part, tell)
+            base, models = PublicBase.model_validate(spec), lock.open_study(root).digests.models
+            name = next(name for name, model in models.items() if model.digest == base.digest)
+            return steps.bring(base, name, part, tell)
         case "base":
             return steps.pretrain(
                 BaseSpec.model_validate(spec), part, place["data"], place.get("previous"), tell, parts
