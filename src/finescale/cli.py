@@ -42,9 +42,14 @@ UsageError: Any = typer.BadParameter.__base__  # typer has moved its click insid
 DEBUG = "FINESCALE_DEBUG"
 INTERRUPTED = 130
 
-Folder = Annotated[Path, typer.Argument(metavar="STUDY", help="the study's folder, which holds its study.toml")]
+Folder = cli_engine.Folder
 FolderOrFile = Annotated[
-    Path, typer.Argument(metavar="STUDY", help="the study's folder, or a NAME.toml that says what it is")
+    Path,
+    typer.Argument(
+        metavar="STUDY",
+        help="the study's folder or URL, or a NAME.toml that says what it is",
+        parser=cli_engine.study_folder,
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
 Workers = Annotated[int | None, typer.Option(min=1, help="processes at a time; by default one per core")]
@@ -120,6 +125,7 @@ def run(
     folder: FolderOrFile,
     workers: Workers = None,
     backend: On = "local",
+    address: cli_engine.Address = None,
 ) -> None:
     """Run what is not done yet; Ctrl-C is safe, and the same command continues. NAME.toml is run in the folder NAME."""
     from finescale.study.config import read
@@ -128,7 +134,7 @@ def run(
 
     refuse_what_cannot_run(read(folder))
     folder = settle(folder)
-    _drive(read_study(folder, told.print), workers, backend)
+    _drive(read_study(folder, told.print), workers, backend, address)
     told.print(f"All steps are done. Next: finescale report {folder}")
 
 
@@ -159,6 +165,7 @@ def retry(
     classes: cli_engine.Classes = None,
     workers: Workers = None,
     backend: On = "local",
+    address: cli_engine.Address = None,
 ) -> None:
     """Try failed steps again, and what waited for them, and nothing else."""
     from finescale.study.lock import read_study
@@ -166,7 +173,7 @@ def retry(
     if not failed and not classes:
         raise InputError(Fault("retry", "was not told what to try again", "--failed, or --class memory"))
     study = read_study(folder, told.print)
-    _drive(study, workers, backend, only=cli_engine.chosen_failures(study, classes))
+    _drive(study, workers, backend, address, only=cli_engine.chosen_failures(study, classes))
 
 
 app.command()(cli_engine.check)
@@ -274,7 +281,13 @@ def data(
 # ----------------------------------------------------------------------------------------------------- what verbs share
 
 
-def _drive(study: Study, workers: int | None, backend: str = "local", only: Collection[str] | None = None) -> Outcome:
+def _drive(
+    study: Study,
+    workers: int | None,
+    backend: str = "local",
+    address: str | None = None,
+    only: Collection[str] | None = None,
+) -> Outcome:
     """Drive a study, or some of its steps, to done, showing progress; leave with a code if it did not get there."""
     from finescale.study.lock import changes
     from finescale.study.run import run as run_study
@@ -285,7 +298,9 @@ def _drive(study: Study, workers: int | None, backend: str = "local", only: Coll
         told.print("\n".join(f"  {line}" for line in changed), soft_wrap=True)
     try:
         with _terminable(), showing(told) as show:
-            outcome = run_study(study, workers=workers, backend=backend, only=only, show=show, tell=told.print)
+            outcome = run_study(
+                study, workers=workers, backend=backend, address=address, only=only, show=show, tell=told.print
+            )
     except KeyboardInterrupt:
         told.print("Stopped; nothing that was done is lost, and the same command continues.")
         raise typer.Exit(INTERRUPTED) from None

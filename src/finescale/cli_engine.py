@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -16,7 +16,24 @@ if TYPE_CHECKING:
     from finescale.study.policy import Failure
 
 out, told = Console(highlight=False, markup=False), Console(stderr=True, highlight=False, markup=False)
-Folder = Annotated[Path, typer.Argument(metavar="STUDY", help="the study's folder, which holds its study.toml")]
+
+
+def study_folder(text: str) -> Path:
+    """The folder that a STUDY argument means: itself, or this machine's copy of the study at a URL, brought up to date.
+
+    Raises:
+        InputError: there is no study at the URL.
+    """
+    from finescale.study.remote import is_url, mirror
+
+    return mirror(text) if is_url(text) else Path(text)
+
+
+Folder = Annotated[
+    Path,
+    typer.Argument(metavar="STUDY", help="the study's folder or URL, which holds its study.toml", parser=study_folder),
+]
+Address = Annotated[str | None, typer.Option(help="the cluster to go to, for `--on ray`; by default one made here")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
 Classes = Annotated[list[str] | None, typer.Option("--class", help="only failures of this class; may be repeated")]
 
@@ -53,7 +70,7 @@ def check(
     """Read every record again and name those that are damaged, made twice with different numbers, or left half-made."""
     from finescale.study.lease import driven
     from finescale.study.lock import open_study
-    from finescale.study.store import CONFLICTS, FOLDERS
+    from finescale.study.store import CONFLICTS, FOLDERS, digest_of_all
 
     study = open_study(folder)
     faults = study.store.verify(study.plan)
@@ -65,12 +82,15 @@ def check(
         if driven(folder)
         else sorted(str(path) for name in FOLDERS.values() for path in (folder / name).glob("*.part"))
     )
+    digest = None if faults else digest_of_all(study.store, study.plan)
     if mend and damaged:
         steps = [step for step in study.plan.steps.values() if str(study.store.done(step)) in damaged]
         for place in study.store.put_aside(steps):
             told.print(f"moved to {place}", soft_wrap=True)
     if as_json:
-        said = {"damaged": {fault.where: fault.what for fault in faults}, "conflicts": twice, "unfinished": parts}
+        damaged_by = {fault.where: fault.what for fault in faults}
+        said: dict[str, Any] = {"damaged": damaged_by, "conflicts": twice, "unfinished": parts}
+        said |= {"digest": digest}
         print(json.dumps(said, indent=1, ensure_ascii=False))
     else:
         for fault in faults:
@@ -81,6 +101,8 @@ def check(
             out.print(f"unfinished: {part}; the next run continues it", soft_wrap=True)
         count = len(study.store.finished(study.plan))
         out.print(f"{count} records read, {len(faults)} damaged, {len(twice)} conflicts, {len(parts)} unfinished")
+        if digest is not None:
+            out.print(f"digest of what was found: {digest}")
     if (faults and not mend) or twice:
         raise typer.Exit(3)
 
