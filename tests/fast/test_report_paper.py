@@ -137,7 +137,7 @@ def test_curves_that_the_data_leave_open_are_not_drawn_and_it_is_said_why() -> N
     high = figure.axes[0].get_ylim()[1]
     assert 0.25 * shown[shown["kind"] == "run"]["y"].min() < high < 3 * shown[shown["kind"] == "run"]["y"].max()
     texts = [text.get_text() for text in (*figure.texts, *figure.axes[0].texts)]
-    assert any("not drawn: " in text for text in texts)
+    assert any("no curve: " in text for text in texts)
     assert any("spans more than a factor of 2" in text for text in texts)
 
 
@@ -167,6 +167,17 @@ def test_axes_name_their_units_and_the_untouched_base_is_drawn_where_it_lies() -
     tuned = shown[shown["kind"] == "run"]
     assert (tuned["low"] < tuned["y"]).all()
     assert "Bars: intervals over test examples" in "".join(text.get_text() for text in figure.texts)
+
+
+def test_every_further_metric_has_a_figure_of_its_own() -> None:
+    frame = runs().assign(chrf=lambda own: own["bleu"] + 10)
+    frame = frame.assign(bleu_low=frame["bleu"] - 1, bleu_high=frame["bleu"] + 1)
+    made = dict(every(gather(Runs(frame, ()), None, 20, 0), None, 0.9))
+    first, second = made["figure-7-quality-model-size"], made["figure-7-quality-model-size-chrf"]
+    assert set(first["y_is"]) == {"BLEU, 0 to 100"}
+    assert set(second["y_is"]) == {"chrF++, 0 to 100"}
+    assert (first["high"] - first["low"]).to_numpy() == pytest.approx(2.0)
+    assert second["low"].isna().all()
 
 
 def test_five_shot_figures_are_drawn_along_both_factors() -> None:
@@ -219,10 +230,16 @@ def test_what_the_runs_do_not_allow_is_said_and_an_old_file_is_removed(tmp_path:
     stale.write_bytes(b"of another study")
     killed = tmp_path / "figure-2-model-size.pdf.tmp"
     killed.write_bytes(b"half")
+    other = tmp_path / "figure-7-quality-model-size-bleu.pdf"
+    other.write_bytes(b"of another study")
+    (tmp_path / "index.json").write_text(json.dumps({"files": [other.name, "../elsewhere.pdf"]}))
+    (tmp_path.parent / "elsewhere.pdf").write_bytes(b"of somebody else")
     frame = simulate(SMALL, 0, tasks=TASK).frame.query("method == 'full' and seed == 0 and model_params == 1e9")
     done = fs.tables(Runs(frame, ()), tmp_path, draws=20)
     assert not stale.exists()
     assert not killed.exists()
+    assert not other.exists()
+    assert (tmp_path.parent / "elsewhere.pdf").exists()
     assert "no probes were evaluated" in done.missing["figure-6-zero-shot"]
     assert "PET size" in done.missing["figure-4-pet-size"]
     assert "model size has 1 level(s)" in done.missing["figure-2-model-size"]

@@ -121,7 +121,15 @@ def tables(
 
 
 def _forget(done: Written) -> None:
-    """Remove files of an earlier call that this one could not make: an old figure must not pass for a new one."""
+    """Remove files of an earlier call that this one did not make: an old figure must not pass for a new one."""
+    index, made = done.folder / INDEX, {path.name for path in done.files}
+    try:
+        earlier = set(json.loads(index.read_text(encoding="utf-8"))["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        earlier = set()
+    for name in earlier - made:
+        if Path(name).name == name:
+            (done.folder / name).unlink(missing_ok=True)
     for name in done.missing:
         for kind in ("csv", "tex", *FORMATS):
             (done.folder / f"{name}.{kind}").unlink(missing_ok=True)

@@ -83,7 +83,7 @@ def _footnote(frame: pd.DataFrame) -> list[str]:
     """Why something is not drawn, and how marks that have intervals came by them."""
     out = frame[frame["kind"] == "left out"]
     reasons = list(dict.fromkeys(out["note"]))
-    said = [f"Not drawn: {reason.rstrip('.')}." for reason in reasons[:_MOST_LINES]]
+    said = [f"No curve: {reason.rstrip('.')}." for reason in reasons[:_MOST_LINES]]
     if len(reasons) > _MOST_LINES:
         said.append(f"{len(reasons) - _MOST_LINES} further reasons are in the CSV.")
     marks = frame[frame["kind"] == "run"]
@@ -126,7 +126,7 @@ def _panel(axes: Axes, part: pd.DataFrame, styles: dict[str, Look]) -> None:
     for name, look in styles.items():
         own = shown[shown["series"] == name].sort_values("x")
         _curves(axes, own, look)
-        _marks(axes, own, look)
+        _marks(axes, own, look, joined=not (part["kind"] != "run")[part["series"] == name].any())
     _missing(axes, part, styles)
 
 
@@ -159,9 +159,10 @@ def _curves(axes: Axes, own: pd.DataFrame, look: Look) -> None:
     axes.fill_between(x, bounds[:, 0], bounds[:, 1], color=look.light, alpha=0.14, linewidth=0)
 
 
-def _marks(axes: Axes, own: pd.DataFrame, look: Look) -> None:
+def _marks(axes: Axes, own: pd.DataFrame, look: Look, joined: bool) -> None:
+    """Marks with their intervals, ``joined`` where there is no law to draw through them."""
     lines = own[own["kind"] == "run"]
-    if not own["kind"].isin(("curve", "held out")).any() and len(lines) > 1:
+    if joined and len(lines) > 1:
         axes.plot(lines["x"], lines["y"], color=look.light, linewidth=0.8)
     for kind, face in (("run", look.light), ("held out", "none")):
         part = own[own["kind"] == kind]
@@ -178,7 +179,7 @@ def _missing(axes: Axes, part: pd.DataFrame, styles: dict[str, Look]) -> None:
     drawn = set(part[part["kind"].isin(("curve", "beyond"))]["series"])
     words = [name + (" in part" if name in drawn else "") for name in styles if (out["series"] == name).any()]
     if words:
-        text = textwrap.fill(f"not drawn: {', '.join(words)}", int(_PANEL[0] * _LETTERS_AN_INCH))
+        text = textwrap.fill(f"no curve: {', '.join(words)}", int(_PANEL[0] * _LETTERS_AN_INCH))
         place: dict[str, Any] = {"ha": "right", "va": "top", "transform": axes.transAxes}
         axes.text(0.99, 0.99, text, fontsize=6.5, color=SOFT, **place)
 

@@ -9,6 +9,7 @@ metrics and probes) are the runs' own over test examples, averaged. A figure tha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import combinations
 
@@ -285,7 +286,17 @@ def _joined(parts: list[pd.DataFrame], why: str) -> Made:
 
 
 def every(evidence: Evidence, bases: pd.DataFrame | None, level: float) -> Iterator[tuple[str, Made]]:
-    """Every figure: its file's name and its table."""
+    """Every figure: its file's name and its table; a further metric has a figure of its own, named after it."""
+    for name, made in _numbered(evidence, bases, level):
+        if isinstance(made, str):
+            yield name, made
+            continue
+        for number, (measure, part) in enumerate(made.groupby("y_is", sort=False)):
+            slug = re.sub(r"[^a-z0-9]+", "-", re.split(r"[,(]", str(measure))[0].lower()).strip("-")
+            yield f"{name}-{slug}" if number else name, part.reset_index(drop=True)
+
+
+def _numbered(evidence: Evidence, bases: pd.DataFrame | None, level: float) -> Iterator[tuple[str, Made]]:
     slugs = {factor: WORDS[factor].replace(" ", "-").lower() for factor in AXES}
     yield "figure-1-single", single(evidence, level)
     for number, factor in enumerate(AXES, 2):

@@ -19,6 +19,7 @@ from finescale.stats.ability import student
 from finescale.stats.correlate import metrics_of
 from finescale.stats.fit import fit
 from finescale.stats.fits import GroupFit
+from finescale.stats.groups import log_factors
 from finescale.stats.runs import Runs
 from finescale.stats.slices import Settings, each_slice
 
@@ -57,12 +58,12 @@ def _laws(cell: Settings, factor: str, level: float, seed: int) -> Iterator[tupl
         return
     runs = Runs(pd.concat(parts, ignore_index=True), ())
     fits = fit(runs, "multiplicative", factor, "metric", y="missing", hold_out={"examples": 1}, seed=seed, draws=_DRAWS)
-    table, held = fits.table(level), fits.held_out(level)
+    table = fits.table(level)
     for one in fits.groups:
         metric = one.group.key["metric"]
         head = {"settings": len(one.group.frame) + len(one.group.held), "held_out": 0}
         if one.fitted:
-            found = _answer(one, table[table["metric"] == metric], held[held["metric"] == metric], level)
+            found = _answer(one, table[table["metric"] == metric], level)
         else:
             found = {"answer": UNDECIDED, "why": one.status.sentence}
         yield metric, head | found
@@ -84,9 +85,11 @@ def _unfit(part: pd.DataFrame, metric: str) -> str:
     return "four numbers of examples are needed, one of them to hold out" if part["examples"].nunique() < 4 else ""
 
 
-def _answer(one: GroupFit, table: pd.DataFrame, held: pd.DataFrame, level: float) -> dict[str, Any]:
-    own = held["error"].abs().to_numpy()
-    mean = np.abs(held["observed"].to_numpy() - one.group.y.mean())
+def _answer(one: GroupFit, table: pd.DataFrame, level: float) -> dict[str, Any]:
+    held = one.group.held
+    observed, law = held["missing"].to_numpy(dtype=float), one.members[0]
+    own = np.abs(np.exp(law.log_point(log_factors(held, law.factors))) - observed)
+    mean = np.abs(observed - one.group.y.mean())
     low, high = student(mean - own, level)
     table = table.set_index("parameter")
     found = {"error": float(own.mean()), "mean_error": float(mean.mean()), "held_out": len(held)}

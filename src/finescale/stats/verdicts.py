@@ -200,7 +200,7 @@ def _combine(rule: Rule, pieces: Sequence[Piece], level: float, task: str) -> Fi
     if not pieces:
         said = "no runs in this table speak about it"
         return Finding(task, "undecided", np.nan, np.nan, np.nan, 0, runs, said)
-    void = "; ".join(dict.fromkeys(piece.void for piece in pieces if piece.void))
+    void = "; or ".join(dict.fromkeys(piece.void for piece in pieces if piece.void))
     live = [piece for piece in pieces if not piece.void]
     if not live:
         deciding = _deciding(rule, pieces, level)
