@@ -131,7 +131,7 @@ def _conversation(row: Mapping[str, Any]) -> dict[str, str]:
 def _told(prompt: list[Any], completion: list[Any]) -> dict[str, str]:
     for message in [*prompt, *completion]:
         role, content = (message.get(key) for key in ("role", "content")) if isinstance(message, dict) else (None, None)
-        if role not in ROLES or not isinstance(content, str) or not content.strip():
+        if not isinstance(role, str) or role not in ROLES or not isinstance(content, str) or not content.strip():
             raise ValueError(f"has a message that is not a role ({', '.join(ROLES)}) with text: {message!r:.80}")
     if len(completion) != 1 or completion[0]["role"] != "assistant":
         raise ValueError("does not end in one message of the assistant")

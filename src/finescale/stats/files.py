@@ -46,11 +46,21 @@ def load_fits(path: str | File) -> Fits:
     """
     try:
         body = json.loads(File(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(Fault(str(path), f"cannot be read: {error}", "give a file written by Fits.to_json")) from error
     if not isinstance(body, dict) or body.get("format") != FORMAT:
         found = body.get("format") if isinstance(body, dict) else type(body).__name__
         raise InputError(Fault(str(path), f"format {found!r}, expected {FORMAT!r}", "fit again with this version"))
+    try:
+        return _fits(body)
+    except InputError:
+        raise
+    except Exception as error:  # numpy and pandas meet a damaged file with whatever they stumble on first
+        what = f"is damaged: {type(error).__name__}: {error}"
+        raise InputError(Fault(str(path), what, "fit again")) from error
+
+
+def _fits(body: dict[str, Any]) -> Fits:
     return Fits(
         law=body["law"],
         factor=tuple(body["factor"]),

@@ -125,8 +125,9 @@ def _load(source: str | Path | pd.DataFrame) -> pd.DataFrame:
         )
     try:
         frame: pd.DataFrame = _READERS[path.suffix](path)
-    except (ValueError, OSError) as error:
-        raise InputError(Fault(str(path), f"cannot be read: {error}", f"check that it is {path.suffix[1:]}")) from error
+    except Exception as error:  # parsers meet a damaged file with whatever they stumble on first
+        what = f"cannot be read: {type(error).__name__}: {error}"
+        raise InputError(Fault(str(path), what, f"check that it is {path.suffix[1:]}")) from error
     return frame
 
 
@@ -158,8 +159,16 @@ def _check_columns(frame: pd.DataFrame, places: Places, faults: Faults) -> None:
             if len(wrong):
                 what, first = f"is not a number in {places(wrong)}", f"first: {frame[name][wrong[0]]!r}"
                 faults.add(f"column {name!r}", what, first)
+    for name in (*KEYS, "seed", "flag"):
+        if names.count(name) == 1 and not (plain := frame[name].map(_is_scalar).astype(bool)).all():
+            where = places(frame.index[~plain])
+            faults.add(f"column {name!r}", f"is a list or a table in {where}", "give one word or number a cell")
     if not len(frame):
         faults.add("table", "has no rows", "give at least one run")
+
+
+def _is_scalar(cell: Any) -> bool:
+    return not isinstance(cell, list | dict | np.ndarray)
 
 
 # ------------------------------------------------------------------------------------------------------------- findings

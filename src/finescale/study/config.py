@@ -53,6 +53,8 @@ def _parse(path: Path, faults: Faults) -> dict[str, Any]:
         )
     except (OSError, UnicodeDecodeError) as error:
         faults.add(str(path), f"cannot be read: {error}", "it must be a UTF-8 text file")
+    except RecursionError:
+        faults.add(str(path), "cannot be read: its brackets are nested too deep", "see https://toml.io")
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"at line (\d+)", str(error))
         faults.add(f"{path}" + (f", line {line[1]}" if line else ""), f"is not TOML: {error}", "see https://toml.io")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -41,6 +40,8 @@ MEASURES = ("learning_rate", "epochs", "dev_loss", "seconds", "cpu_seconds", "ev
 WORDS = ("id", "kind", "flag", "refused")
 SCORE, ZERO = "score:", "zero:"
 """Columns ``score:METRIC:value``, ``…:low`` and ``…:high`` of a run on its own task, ``zero:METRIC`` of its base."""
+MOST = 1e300
+"""No number of a record is larger; NaN and infinities are none."""
 PROBE_FIELDS = ("value", "low", "high", "zero_value")
 _RECORDS = pa.schema(
     [(name, pa.string()) for name in WORDS]
@@ -149,10 +150,8 @@ def _schema(rows: list[dict[str, Any]]) -> pa.Schema:
 
 
 def _row(step: Step, record: dict[str, Any], where: str) -> dict[str, Any]:
-    numbers = {name: _number(record.get(name), where, name) for name in (*COUNTS, *MEASURES)}
-    row: dict[str, Any] = {
-        name: _whole(numbers[name], where, name) if name in COUNTS else numbers[name] for name in numbers
-    }
+    row: dict[str, Any] = {name: _number(record.get(name), where, name) for name in MEASURES}
+    row |= {name: _whole(record.get(name), where, name) for name in COUNTS}
     row |= {"id": step.id, "kind": step.kind, "flag": _word(record.get("flag"), where, "flag")}
     if refused := _table(record.get("refused", {}), where, "refused"):
         row["refused"] = json.dumps(refused, ensure_ascii=False)
@@ -182,18 +181,19 @@ def _scores(record: dict[str, Any], key: str, where: str) -> Iterator[tuple[str,
         yield metric, {name: _number(score.get(name), where, f"{key}.{name}") for name in ("value", "low", "high")}
 
 
-def _number(value: Any, where: str, name: str) -> float | int | None:
+def _number(value: Any, where: str, name: str) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e300 or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= MOST:
         raise _wrong(where, name, "a number")
-    return value
+    return float(value)
 
 
-def _whole(value: float | None, where: str, name: str) -> int | None:
-    if value is not None and (value != int(value) or abs(value) >= 2**63):
+def _whole(value: Any, where: str, name: str) -> int | None:
+    number = _number(value, where, name)
+    if number is not None and (value != int(value) or abs(value) >= 2**63):
         raise _wrong(where, name, "a whole number")
-    return None if value is None else int(value)
+    return None if number is None else int(value)
 
 
 def _word(value: Any, where: str, name: str) -> str | None:
