@@ -4,10 +4,14 @@ Worlds: the constants of Zhang et al. 2024, Table 4 (``table-4``); every claim e
 of verdicts may be ``holds`` and at most 5 % ``fails`` (``border``); the same with whole curves off by 1 %
 (``off-curves``); every claim turned round (``reversed``); the additive law (``additive``); so much noise and so few
 seeds that nothing can be told (``noisy``). Run: python benchmarks/claims.py [studies] [draws] [world …]
+
+With ``unrelated`` for studies it prints what real but unrelated sentences score, where ``stats.ability.CHANCE`` has its
+numbers from: 400 multi-way test rows of the ``standard`` tier, each held against the next row's reference.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections import Counter
@@ -20,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from paper_world import PAPER, SMALL, Truth, simulate
 
 import finescale as fs
+from finescale.stats.ability import CHANCE
 from finescale.stats.claims import MARGIN
 
 TASK = ("wmt14-en-de",)
@@ -43,6 +48,26 @@ CLAIMS = (
     "scale-over-examples",
     "crossings-exist",
 )
+
+
+LANGUAGES, SENTENCES = ("de", "zh", "fr", "es", "it", "en"), 400
+
+
+def unrelated() -> None:
+    """Print the score of every metric in ``CHANCE`` on sentences paired at random."""
+    from finescale import registry
+    from finescale.lab.corpora import fetch
+    from finescale.lab.metrics.text import Answers
+
+    path = fetch(tier="standard").root / "multiway.test.jsonl"
+    rows = [json.loads(line)["texts"] for line in path.read_text(encoding="utf-8").splitlines()]
+    print(f"| language | {' | '.join(CHANCE)} |\n|---|{'---|' * len(CHANCE)}")
+    for language in LANGUAGES:
+        said = tuple(row[language] for row in rows if language in row)[:SENTENCES]
+        n = len(said)
+        answers = Answers(("",) * n, said[1:] + said[:1], said, (language,) * n, (True,) * n, "next row")
+        scores = [registry.get("metric", name).grade(answers).score.value for name in CHANCE]
+        print(f"| {language} | {' | '.join(f'{score:.2f}' for score in scores)} |")
 
 
 def main(studies: int, draws: int, worlds: list[str]) -> None:
@@ -69,4 +94,6 @@ def main(studies: int, draws: int, worlds: list[str]) -> None:
 
 if __name__ == "__main__":
     given = sys.argv[1:]
+    if given == ["unrelated"]:
+        sys.exit(unrelated())
     main(int(given[0]) if given else 60, int(given[1]) if len(given) > 1 else 100, given[2:])

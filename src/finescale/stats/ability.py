@@ -19,7 +19,7 @@ from finescale.errors import collecting, near
 COLUMNS = ["run", "probe", "metric", "value", "zero_value", "task", "method", "examples"]
 CHANCE = {"bleu": 0.5, "chrf": 12.2, "rouge-l": 7.5}
 """What real but unrelated sentences score: 400 multi-way test rows of the ``standard`` tier, each held against the next
-row's reference by our metrics; the largest over German, Chinese, French, Spanish, Italian and English."""
+row's reference by our metrics (``benchmarks/claims.py unrelated``); the largest over six languages."""
 ABLE = 2.0
 """A base can do something if it scores so many times what unrelated sentences do."""
 SAME = ["task", "base", "pretrain_tokens", "probe", "metric", "examples", "seed"]

@@ -200,7 +200,8 @@ def _combine(rule: Rule, pieces: Sequence[Piece], level: float, task: str) -> Fi
     if not pieces:
         said = "no runs in this table speak about it"
         return Finding(task, "undecided", np.nan, np.nan, np.nan, 0, runs, said)
-    void = "; or ".join(dict.fromkeys(piece.void for piece in pieces if piece.void))
+    reasons = list(dict.fromkeys(piece.void for piece in pieces if piece.void))
+    void = "".join(reasons[:1]) + (f" ({len(reasons) - 1} like it in the evidence)" if len(reasons) > 1 else "")
     live = [piece for piece in pieces if not piece.void]
     if not live:
         deciding = _deciding(rule, pieces, level)
