@@ -189,6 +189,16 @@ def test_five_shot_figures_are_drawn_along_both_factors() -> None:
     assert made["figure-14-5-shot-pretraining-size"]["column"].nunique() == 3
 
 
+def test_probes_of_a_study_too_small_for_a_law_are_drawn_all_the_same() -> None:
+    frame = runs().query("seed == 0 and examples == 10_000 and model_params == 1e9")
+    made = dict(every(gather(Runs(frame, ()), probes(frame), 20, 0), None, 0.9))
+    shown = made["figure-12-5-shot-model-size"]
+    assert isinstance(made["figure-2-model-size"], str)
+    assert set(shown[shown["kind"] == "run"]["series"]) == {"full", "prompt"}
+    assert len(shown[shown["kind"] == "run"]) == 2
+    assert draw(shown).axes[0].lines
+
+
 def test_critical_sizes_beyond_what_was_seen_are_marked() -> None:
     evidence = gather(Runs(runs(), ()), None, 40, 0)
     table = critical_sizes(evidence, 0.9)
@@ -243,7 +253,7 @@ def test_what_the_runs_do_not_allow_is_said_and_an_old_file_is_removed(tmp_path:
     assert "no probes were evaluated" in done.missing["figure-6-zero-shot"]
     assert "PET size" in done.missing["figure-4-pet-size"]
     assert "model size has 1 level(s)" in done.missing["figure-2-model-size"]
-    assert "no run has a generation metric" in done.missing["table-7-correlations"]
+    assert "no run along a factor has a generation metric" in done.missing["table-7-correlations"]
     assert "held-out" not in "".join(done.missing)
     assert "Not written:" in str(done)
 

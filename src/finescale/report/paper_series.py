@@ -197,11 +197,20 @@ def _best_metrics(probes: pd.DataFrame) -> list[str]:
 
 
 def _sliced(evidence: Evidence, probes: pd.DataFrame, factor: str) -> pd.DataFrame:
-    """Probes of the runs that lie in the slice along a factor."""
+    """Probes of the runs that lie in the slice along a factor.
+
+    A study too small for a law has no slices; its probes are shown by model size all the same, at the largest
+    pretraining size and each method's commonest PET size.
+    """
     known = {
         str(run) for cell in evidence.cells if factor in cell.slices for run in cell.runs_of(factor)["run"].astype(str)
     }
-    return probes[probes["run"].astype(str).isin(known)]
+    if known or factor != "model_params" or any(cell.slices for cell in evidence.cells):
+        return probes[probes["run"].astype(str).isin(known)]
+    most = probes.groupby("method")["pet_size"].transform(lambda sizes: sizes.mode().iloc[0])
+    largest = probes["pretrain_tokens"].fillna(0) == probes["pretrain_tokens"].fillna(0).max()
+    chosen: pd.DataFrame = probes[largest & (probes["pet_size"] == most)]
+    return chosen
 
 
 def _kept(probes: pd.DataFrame, factor: str, metric: str) -> pd.DataFrame:

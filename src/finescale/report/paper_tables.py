@@ -29,7 +29,7 @@ Made = pd.DataFrame | str
 
 def paper_tables(evidence: Evidence, judged: Claims, level: float) -> dict[str, Made]:
     """Every table by the name of its file."""
-    held = held_out(evidence, level)
+    held, unmeasured = held_out(evidence, level), "no run along a factor has a generation metric"
     return {
         "table-1-slices": slice_table(evidence.cells).assign(
             intervals=lambda frame: [
@@ -41,10 +41,8 @@ def paper_tables(evidence: Evidence, judged: Claims, level: float) -> dict[str, 
         "table-4-parameters": parameters(evidence, level),
         "table-5-critical-sizes": critical_sizes(evidence, level),
         "table-6-held-out": held,
-        "table-7-correlations": _or(
-            correlations(evidence.cells, level, seed=evidence.seed), "no run has a generation metric"
-        ),
-        "metric-laws": _or(metric_laws(evidence.cells, level, evidence.seed), "no run has a generation metric"),
+        "table-7-correlations": _or(correlations(evidence.cells, level, seed=evidence.seed), unmeasured),
+        "metric-laws": _or(metric_laws(evidence.cells, level, evidence.seed), unmeasured),
         "abilities": "no probes were evaluated" if evidence.probes is None else ability_table(evidence.probes, level),
         "forgetting-laws": _forgetting(evidence, level),
         "claims": judged.table,
