@@ -26,9 +26,12 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "rectified-multiplicative": "finescale.stats.laws:RECTIFIED_MULTIPLICATIVE",
     },
     "method": {
+        "dora": "finescale.lab.methods:DORA",
         "full": "finescale.lab.methods:FULL",
+        "ia3": "finescale.lab.methods:IA3",
         "lora": "finescale.lab.methods:LORA",
         "prompt": "finescale.lab.methods:PROMPT",
+        "rslora": "finescale.lab.methods:RSLORA",
     },
     "task": {
         "cnn_dailymail": "finescale.lab.hub:CNN_DAILYMAIL",

@@ -35,7 +35,7 @@ class Trained:
         size = size_of(self.method) or 0
         self.attached: Attached = self.method.attach(self.net, size, self.method.options, seed)
         self.start = {name: weight.detach().clone() for name, weight in self.attached.trainable.items()}
-        inner = Optimiser(self.attached.trainable, 0.0, 1.0, kind=optimiser, relative=self.method.size_word is None)
+        inner = Optimiser(self.attached.trainable, 0.0, 1.0, kind=optimiser, relative=self.method.whole)
         for _ in range(steps):
             self.loss().backward()
             inner.step(self.method.default_rates[0])

@@ -73,12 +73,13 @@ def test_loss_is_that_of_transformers_own_forward(kind: str, hub: dict[str, Path
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("method", ["lora", "prompt"])
+@pytest.mark.parametrize("method", ["lora", "rslora", "dora", "ia3", "prompt"])
 def test_an_adapter_of_any_architecture_is_opened_by_peft(
     kind: str, method: str, hub: dict[str, Path], tmp_path: Path
 ) -> None:
     net, _ = brought(hub[kind], tmp_path / "base")
-    attached = registry.get("method", method).attach(net, 3, {"alpha": 8.0, "rslora": False}, 1)
+    known = registry.get("method", method)
+    attached = known.attach(net, 3, known.options, 1)
     with torch.no_grad():
         for weight in attached.trainable.values():
             weight.add_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(3)) * 0.1)

@@ -85,7 +85,7 @@ def finetune(
     method: Method = registry.get("method", spec.method.name)
     learning_rate = _rate(spec, rate, method, shape)
     train_set = subset(load_split(data, spec.task.name, "train"), spec.examples, spec.seed_subset)
-    sets = evaluate.sets_of(spec, data)
+    sets = evaluate.sets_of(spec, data, parts)
     zero = [evaluate.untouched(net, base, one) for one in sets]
     zero_dev = evaluate.mean_nats(evaluate.untouched_rows(net, base, sets[0], "dev"))
     seeds, dev_set = (spec.seed_init, spec.seed_order), sets[0].examples("dev")
@@ -95,7 +95,7 @@ def finetune(
     rows = judged[0].rows
     _keep(out, tuned, judged)
     keep_weights(out, keep, net, tuned.attached, base)
-    share = 1.0 if method.size_word is None else 2 / 3  # frozen weights need no gradient products of their own
+    share = 1.0 if method.whole else 2 / 3  # frozen weights need no gradient products of their own
     return {
         "flag": tuned.flag,
         **_scores(judged[0], zero[0]),
@@ -131,7 +131,7 @@ def search_rate(spec: RateSearch, out: Path, data: Path, base: Path, tell: Tell,
     train_set = subset(load_split(data, spec.task.name, "train"), spec.examples, spec.seed)
     dev_set = load_split(data, spec.task.name, "dev")
     zero_dev = evaluate.mean_nats(
-        evaluate.untouched_rows(model.load(base), base, EvaluationSet(data, spec.task.name), "dev")
+        evaluate.untouched_rows(model.load(base), base, EvaluationSet(data, spec.task.name, parts=parts), "dev")
     )
     trials: dict[float, Tuned] = {}
     todo = list(spec.grid)
@@ -195,7 +195,7 @@ def tune(
         line: dict[str, float] = {"step": step.number, "loss": step.loss, "rate": step.rate}
         tell(step.number / steps)
         if step.number in checks:
-            line["dev_loss"] = dev = evaluate.mean_nats(evaluate.rows(net, dev_set, row, attached.prefix))
+            line["dev_loss"] = dev = evaluate.mean_nats(evaluate.rows(net, dev_set, row, attached.prefix, parts))
             stale += 1
             if dev < tuned.best_dev:
                 tuned.best_dev, tuned.best_step, stale = dev, step.number, 0
@@ -221,7 +221,7 @@ def _optimiser(attached: Attached, method: Method, recipe: FinetuneRecipe) -> Op
         recipe.clip,
         betas=(0.9, 0.999),
         kind=recipe.optimiser,
-        relative=method.size_word is None,
+        relative=method.whole,
     )
 
 

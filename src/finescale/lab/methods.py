@@ -6,17 +6,17 @@ torch and peft are imported when a method attaches, so that planning can count p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from finescale.core import Shape
-from finescale.lab.ladder import count, matrices
+from finescale.lab.adapters import ADAPTERS, Options, inject
+from finescale.lab.ladder import count
 
 if TYPE_CHECKING:
     import torch
-
-Options = Mapping[str, float | bool | str]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Method:
         count: trainable parameters in closed form, from shape and PET size.
         attach: makes a model trainable by this method; arguments are model, PET size, options and seed.
         source: where the method comes from.
+        whole: every weight of the base is trained, none is frozen.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Method:
     attach: Callable[[Any, int, Options, int], Attached]
     source: str
     summary: str = field(default="")
+    whole: bool = False
 
     def pet_params(self, shape: Shape, pet_size: int | None) -> int:
         """Trainable parameters on a base of this shape."""
@@ -88,7 +90,7 @@ class Method:
             options: the method's options; by default its own.
             optimiser: what trains both runs.
         """
-        relative = optimiser == "adafactor" and self.size_word is None
+        relative = optimiser == "adafactor" and self.whole
         carried = rate * float((found_at.width / used_at.width) ** (0.0 if relative else self.width_exponent))
         if found_size is None or used_size is None:
             return carried
@@ -109,10 +111,6 @@ def _attach_full(model: Any, pet_size: int, options: Options, seed: int) -> Atta
     return Attached(dict(model.named_parameters()))
 
 
-def _count_lora(shape: Shape, rank: int) -> int:
-    return shape.layers * rank * sum(read + write for read, write in matrices(shape))
-
-
 def _lora_size_exponent(options: Options) -> float:
     """How the rate must fall with rank: not at all with a scale of alpha / r, as 1/√r with rsLoRA's alpha / √r.
 
@@ -130,27 +128,8 @@ def _lora_size_exponent(options: Options) -> float:
     return 0.5 if options["rslora"] else 0.0
 
 
-def _attach_lora(model: Any, rank: int, options: Options, seed: int) -> Attached:
-    """W + s·B·A on every linear layer of attention and MLP, s = alpha / rank, or alpha / √rank with ``rslora``."""
-    import torch
-    from peft import LoraConfig, inject_adapter_in_model
-
-    config = LoraConfig(
-        r=rank,
-        lora_alpha=float(options["alpha"]),  # type: ignore[arg-type, unused-ignore]
-        use_rslora=bool(options["rslora"]),
-        lora_dropout=0.0,
-        target_modules="all-linear",
-    )
-    model.requires_grad_(False)
-    torch.manual_seed(seed)
-    inject_adapter_in_model(config, model)
-    dtype = model.get_input_embeddings().weight.dtype
-    trainable = {name: p for name, p in model.named_parameters() if "lora_" in name}
-    for parameter in trainable.values():
-        parameter.data = parameter.data.to(dtype)
-        parameter.requires_grad_(True)
-    return Attached(trainable)
+def _attach_adapter(name: str, model: Any, pet_size: int, options: Options, seed: int) -> Attached:
+    return Attached(inject(name, model, pet_size, options, seed))
 
 
 def _count_prompt(shape: Shape, length: int) -> int:
@@ -180,6 +159,7 @@ FULL = Method(
     attach=_attach_full,
     source="Zhang et al. 2024 (arXiv 2402.17193), section 3: full-model tuning",
     summary="every weight is trained",
+    whole=True,
 )
 LORA = Method(
     name="lora",
@@ -189,10 +169,40 @@ LORA = Method(
     default_rates=(1e-3, 3e-3, 1e-2),
     width_exponent=0.5,
     size_exponent=_lora_size_exponent,
-    count=_count_lora,
-    attach=_attach_lora,
+    count=ADAPTERS["lora"].count,
+    attach=partial(_attach_adapter, "lora"),
     source="Hu et al. 2022 (arXiv 2106.09685); rank-stabilised scaling: Kalajdzievski 2023 (arXiv 2312.03732)",
     summary="low-rank updates of all linear layers of attention and MLP",
+)
+RSLORA = replace(
+    LORA,
+    name="rslora",
+    options={"alpha": 32.0, "rslora": True},
+    count=ADAPTERS["rslora"].count,
+    attach=partial(_attach_adapter, "rslora"),
+    source="Kalajdzievski 2023 (arXiv 2312.03732)",
+    summary="LoRA scaled by alpha / √rank, so that a higher rank is not held back",
+)
+DORA = replace(
+    LORA,
+    name="dora",
+    count=ADAPTERS["dora"].count,
+    attach=partial(_attach_adapter, "dora"),
+    source="Liu et al. 2024 (arXiv 2402.09353)",
+    summary="LoRA on the direction of the weights, their length trained apart",
+)
+IA3 = Method(
+    name="ia3",
+    size_word=None,
+    default_sizes=(),
+    options={},
+    default_rates=(3e-3, 1e-2, 3e-2),
+    width_exponent=0.0,
+    size_exponent=_one_rate,
+    count=ADAPTERS["ia3"].count,
+    attach=partial(_attach_adapter, "ia3"),
+    source="Liu et al. 2022 (arXiv 2205.05638), whose rate is 3e-3",
+    summary="a factor on every key, value and hidden unit of the feed-forward",
 )
 PROMPT = Method(
     name="prompt",

@@ -90,7 +90,7 @@ def step_memory(spec: Noun, shapes: Mapping[str, Shape], whole: bool = True) -> 
 def kept_disk(method: MethodSpec, shape: Shape, keep: str) -> int:
     """Bytes of the weights that a run leaves, in fp32: none, its adapter, or the whole model where all was trained."""
     known = registry.get("method", method.name)
-    if keep == "scores" or (keep == "adapters" and known.size_word is None):
+    if keep == "scores" or (keep == "adapters" and known.whole):
         return 0
     return BYTES_A_WEIGHT * int(known.pet_params(shape, method.pet_size))
 
