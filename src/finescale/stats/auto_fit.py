@@ -95,7 +95,7 @@ class AutoFit(GroupFit):
     def _along(self, key: Key, x: Array, kind: Kind, rng: np.random.Generator) -> Array:
         known = next((k for k in self.paths if np.allclose(k, key, rtol=1e-9)), None)
         own = np.random.default_rng(_stream(self.group.label, known or key))
-        unit = own.permutation(self.unit)
+        unit = _mirrored(self.unit, own)
         if known is not None:
             path, extra = self.paths[known], np.zeros((len(unit), 1))
             centre, scale = path.at(x)
@@ -104,7 +104,10 @@ class AutoFit(GroupFit):
         curve_scale = np.sqrt(np.maximum(scale**2 - path.run**2, (0.5 * path.run) ** 2))
         draws = centre + unit[:, None] * curve_scale + extra
         if kind == "run":
-            draws = draws + path.run * rng.standard_normal(draws.shape)
+            noise = rng.standard_normal(draws.shape)
+            half = len(draws) // 2
+            noise[len(draws) - half :] = -noise[:half][::-1]
+            draws = draws + path.run * noise
         return np.asarray(draws)
 
     def _new_base(self, key: Key, x: Array, rng: np.random.Generator) -> tuple[Path, Array, Array, Array]:
@@ -113,14 +116,24 @@ class AutoFit(GroupFit):
         path = self.paths[near]
         centre, scale = path.at(x)
         if self.joint is None:
-            return path, centre, scale, 0.1 * _shuffled_t(3.0, len(self.unit), rng)[:, None]
+            return path, centre, scale, 0.1 * _student(3.0, len(self.unit), rng)[:, None]
         mixed, deviation, freedom = self.joint.new_base(key, near, x, centre)
-        return path, mixed, scale, _shuffled_t(freedom, len(self.unit), rng)[:, None] * deviation
+        return path, mixed, scale, _student(freedom, len(self.unit), rng)[:, None] * deviation
 
 
-def _shuffled_t(freedom: float, draws: int, rng: np.random.Generator) -> Array:
-    """Quantiles (B,) of Student's t in random order: draws whose median is not off by chance."""
-    return np.asarray(rng.permutation(t.ppf((np.arange(draws) + 0.5) / draws, freedom)))
+def _mirrored(quantiles: Array, rng: np.random.Generator) -> Array:
+    """Symmetric quantiles (B,) as draws in random order, each with its mirror image as far from the end.
+
+    Sums of such draws are mirrored too, so that the median of a forecast is its centre and not off by chance.
+    """
+    half = len(quantiles) // 2
+    first = rng.permutation(quantiles[len(quantiles) - half :]) * rng.choice([-1.0, 1.0], half)
+    return np.concatenate([first, np.zeros(len(quantiles) % 2), -first[::-1]])
+
+
+def _student(freedom: float, draws: int, rng: np.random.Generator) -> Array:
+    """Draws (B,) of Student's t."""
+    return _mirrored(t.ppf((np.arange(draws) + 0.5) / draws, freedom), rng)
 
 
 def _stream(label: str, key: Key) -> int:

@@ -30,7 +30,7 @@ EXTENDS: dict[str, tuple[str, ...]] = {
     "product": ("rectified-multiplicative", "rectified-moving"),
     "rectified-multiplicative": ("rectified-moving",),
 }
-_LEVEL, _MOST_OUT, _FEWEST_LEFT = 0.975, 3, 4
+_LEVEL, _MOST_OUT, _FEWEST_LEFT, _MANY_SIZES = 0.975, 3, 4, 12
 Place = tuple[int, int, int]
 # Losses are not measured to better than a hundredth of a per cent.
 _FLOOR = 1e-4
@@ -72,11 +72,19 @@ def _takes(law: Law, count: int) -> bool:
 
 
 def _held(group: Group) -> Iterator[Group]:
-    """The group with its largest size held out, its two largest, and its three, while four are left."""
-    sizes = np.unique(group.frame["examples"])
-    for out in range(1, min(_MOST_OUT, len(sizes) - _FEWEST_LEFT) + 1):
-        late = group.frame["examples"] > sizes[-out - 1]
-        yield Group(group.key, group.factors, group.frame[~late], group.frame[late], group.y_name)
+    """The group with its largest size held out, its two largest, and its three, while four are left.
+
+    Of a curve with many sizes as many times more are held out; replicates are averaged in log loss.
+    """
+    keys = [*dict.fromkeys([*group.base_columns, *group.factors])]
+    logs = group.frame.assign(**{group.y_name: np.log(group.y)})
+    frame = logs.groupby(keys, dropna=False, sort=True)[group.y_name].mean().reset_index()
+    frame[group.y_name] = np.exp(frame[group.y_name])
+    sizes = np.unique(frame["examples"])
+    step = max(1, len(sizes) // _MANY_SIZES)
+    for out in range(step, min(_MOST_OUT * step, len(sizes) - _FEWEST_LEFT) + 1, step):
+        late = frame["examples"] > sizes[-out - 1]
+        yield Group(group.key, group.factors, frame[~late], frame[late], group.y_name)
 
 
 def _errors(law: Law, parts: dict[tuple[int, int], Group]) -> dict[Place, Array]:

@@ -85,7 +85,7 @@ def fit(
     table = runs if isinstance(runs, Runs) else read_runs(runs)
     factors, by, share = (*_tuple(factor),), _tuple(by), _tuple(share)
     usable, left_out = _given(table, (*factors, y))
-    _check(usable, table.places, law, factors, by, share, y, hold_out or {}, objective)
+    _check(usable, table.places, law, factors, by, share, y, hold_out or {}, objective, draws)
     _check_priors(priors, law, factors, objective, protocol)
     _check_protocol(protocol, law, factors, share)
     groups = _groups(usable, (*factors, "examples"), by, y, hold_out or {})
@@ -170,6 +170,7 @@ def _check(
     y: str,
     hold_out: dict[str, int],
     objective: str,
+    draws: int,
 ) -> None:
     with collecting() as faults:
         others = [name for name in FACTORS if name != "examples"]
@@ -182,10 +183,13 @@ def _check(
         for name, count in hold_out.items():
             if name not in (*factors, "examples"):
                 faults.add(f"hold_out[{name!r}]", "is not a factor of this fit", near(name, (*factors, "examples")))
-            elif count < 0:
-                faults.add(
-                    f"hold_out[{name!r}]", f"{count} is negative", "give the number of largest levels to keep out"
-                )
+            elif not isinstance(count, int | np.integer) or count < 0:
+                what = f"{count!r} is not a whole number from 0 up"
+                faults.add(f"hold_out[{name!r}]", what, "give the number of largest levels to keep out")
+        if draws < 1:
+            faults.add("draws", f"{draws} is too few for an interval", "400 is usual")
+        for name in dict.fromkeys(name for name in (*factors, *by) if (*factors, *by).count(name) > 1):
+            faults.add(f"{name!r}", "is named twice among factor and by", "name it once")
         if objective not in OBJECTIVES:
             faults.add(f"objective {objective!r}", "is unknown", near(objective, OBJECTIVES))
         if not len(frame):

@@ -332,7 +332,7 @@ def _copies(frame: pd.DataFrame) -> Iterator[Finding]:
         part = frame.loc[rows]
         if len(part[keys].drop_duplicates()) > 1:
             column = next((name for name in ("base", *keys) if name in keys and part[name].nunique() > 1), keys[0])
-            where = " and ".join(part[column].astype(str).tolist()[:2])
+            where = " and ".join(map(str, part[column].tolist()[:2]))
             what = f"{where} share their decimals at {part['examples'].iloc[0]:g} examples: copied?"
             yield Finding("shared decimals", tuple(part.index), what)
 

@@ -15,6 +15,9 @@ from finescale.stats.fit import Names, fit
 from finescale.stats.fits import law_named
 from finescale.stats.runs import Runs, read_runs
 
+# Fewer held-out runs than this have no spread to judge a difference by.
+_FEWEST_RUNS = 3
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -51,7 +54,7 @@ def compare(
 
     Args:
         laws: names; by default every registered law that takes these factors, and ``auto``. A law of examples alone is
-            fitted to each curve of a family separately.
+            fitted to each curve of a family separately. With one factor ``product`` is ``multiplicative``: left out.
         hold_out: number of largest levels per factor; by default two of ``examples``. Each of 1, 2, … levels is held
             out in turn and every held-out run is forecast.
 
@@ -73,8 +76,11 @@ def compare(
 
 
 def _fitting(count: int) -> list[str]:
+    # With one factor the product is the multiplicative law under another name.
     taken = [
-        name for name in registry.names("law") if law_named(name).factors[0] <= count <= law_named(name).factors[1]
+        name
+        for name in registry.names("law")
+        if law_named(name).factors[0] <= count <= law_named(name).factors[1] and (name != "product" or count > 1)
     ]
     alone = ["power", "rectified", "loglog-line"] if count else []
     return [*dict.fromkeys([*taken, *alone, "auto"])]
@@ -113,8 +119,8 @@ def _rank(held: pd.DataFrame, by: tuple[str, ...], seed: int) -> Comparison:
             ranked = _overall(square, part, part.groupby("law").size(), seed)
             errors = {str(law): float(value) for law, value in square.mean().items()}
             named = dict(zip(by, key, strict=True))
-            rows.append({**named, "best": ranked["law"].iloc[0], "verdict": _verdict(ranked), **errors})
-    return Comparison(overall, pd.DataFrame(rows), held.reset_index(drop=True), _verdict(overall))
+            rows.append({**named, "best": ranked["law"].iloc[0], "verdict": _verdict(ranked, len(square)), **errors})
+    return Comparison(overall, pd.DataFrame(rows), held.reset_index(drop=True), _verdict(overall, len(wide)))
 
 
 def _overall(wide: pd.DataFrame, held: pd.DataFrame, counts: pd.Series, seed: int) -> pd.DataFrame:
@@ -134,8 +140,10 @@ def _overall(wide: pd.DataFrame, held: pd.DataFrame, counts: pd.Series, seed: in
     return pd.DataFrame(rows, columns=names)
 
 
-def _verdict(ranked: pd.DataFrame) -> str:
+def _verdict(ranked: pd.DataFrame, runs: int) -> str:
     best = ranked.iloc[0].to_dict()
+    if runs < _FEWEST_RUNS:
+        return f"undecided: {runs} held-out run(s) that every law forecast tell nothing; add sizes or curves"
     rest = ranked.iloc[1:]
     ties = rest.loc[rest["behind_low"] <= 0, "law"].astype(str).tolist()
     if ties:

@@ -63,7 +63,7 @@ def judge(group: Group, member: Member, explained: float) -> Status:
 
 def _rises(group: Group) -> bool:
     x, y = np.log(group.frame["examples"]), np.log(group.frame[group.y_name])
-    if len(group.factors) > 1 or x.nunique() < 3:
+    if len(group.factors) > 1 or x.nunique() < 3 or y.nunique() < 2:
         return False
     return bool(np.corrcoef(x, y)[0, 1] > 0)
 
