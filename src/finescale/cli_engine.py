@@ -36,6 +36,8 @@ Folder = Annotated[
 Address = Annotated[str | None, typer.Option(help="the cluster to go to, for `--on ray`; by default one made here")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
 Classes = Annotated[list[str] | None, typer.Option("--class", help="only failures of this class; may be repeated")]
+SHORT = {"oom": "memory"}
+"""Other names of classes of failure."""
 
 
 def chosen_failures(study: Study, classes: list[str] | None) -> dict[str, Failure]:
@@ -47,8 +49,9 @@ def chosen_failures(study: Study, classes: list[str] | None) -> dict[str, Failur
     from finescale.study.policy import CLASSES
     from finescale.study.run import state
 
+    classes = [SHORT.get(name, name) for name in classes or ()]
     faults = [
-        Fault(f"--class {name}", "is unknown", near(name, CLASSES)) for name in classes or () if name not in CLASSES
+        Fault(f"--class {name}", "is unknown", near(name, (*CLASSES, *SHORT))) for name in classes if name not in CLASSES
     ]
     if faults:
         raise InputError(*faults)
@@ -120,9 +123,10 @@ def table(
     frame = (tables.probes if probes else tables.table)(study.store, study.plan)
     if to is None:
         print(frame.to_csv(index=False), end="")
-    elif to.suffix == ".csv":
-        frame.to_csv(to, index=False)
-    elif to.suffix == ".parquet":
-        frame.to_parquet(to)
-    else:
+        return
+    if to.suffix not in (".csv", ".parquet"):
         raise InputError(Fault(f"--out {to}", "is no kind of table", "name a .csv or a .parquet file"))
+    try:
+        frame.to_csv(to, index=False) if to.suffix == ".csv" else frame.to_parquet(to)
+    except OSError as error:
+        raise InputError(Fault(f"--out {to}", f"cannot be written: {error}", "name a file in a folder that is")) from error

@@ -111,8 +111,9 @@ def test_bad_input_lists_every_fault_and_changes_nothing(cli: Cli, tmp_path: Pat
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["plan", "/no/such/study"], 1, "there is no such file"),
-        (["status", "/no/such/study"], 1, "nothing was run in it"),
+        (["plan", "/no/such/study"], 1, "is not there"),
+        (["status", "/no/such/study"], 1, "is not there"),
+        (["plan", __file__], 1, "is a file"),
         (["plam"], 1, "No such command"),
         (["run"], 1, "Missing argument"),
         (["run", "x", "--workers", "0"], 1, "greater than or equal to 1"),
@@ -125,6 +126,24 @@ def test_exit_codes_of_wrong_calls(cli: Cli, words: list[str], code: int, said: 
     assert done.returncode == code
     assert said in done.stderr.replace("\n", " ")
     assert done.stdout == ""
+
+
+VERBS = ["plan", "run", "status", "retry", "check", "table", "fit", "advise", "report", "claims", "tables", "compare"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_says_what_has_a_name_like_it(cli: Cli, tmp_path: Path, verb: str) -> None:
+    (tmp_path / "my-study").mkdir()
+    done = cli(verb, tmp_path / "my-stduy", *(["--failed"] if verb == "retry" else []))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "is not there" in done.stderr
+    assert "did you mean 'my-study'" in done.stderr
+
+
+def test_a_table_that_cannot_be_written_is_your_input(cli: Cli, finished: Path, tmp_path: Path) -> None:
+    done = cli("table", finished, "--out", tmp_path / "nowhere" / "runs.csv")
+    assert done.returncode == 1
+    assert "cannot be written" in done.stderr
 
 
 def test_debug_shows_where(cli: Cli) -> None:

@@ -115,7 +115,7 @@ def test_broken_toml_names_the_line(tmp_path: Path) -> None:
 
 
 def test_no_study_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="there is no such file"):
+    with pytest.raises(InputError, match="is not there"):
         config.read(tmp_path / "nowhere")
 
 

@@ -194,5 +194,14 @@ def test_the_pace_of_a_study_is_that_of_its_records(study: Study) -> None:
     assert pace.seconds["base"] == pytest.approx(0.2 * len(study.plan.of("base")))
 
 
+def test_a_study_without_a_finished_run_has_empty_tables(tmp_path: Path) -> None:
+    empty = toy_study(tmp_path)
+    assert list(empty.table().columns)[:3] == ["task", "method", "base"]
+    long = table.probes(empty.store, empty.plan)
+    assert (len(empty.table()), len(long), list(long.columns)) == (0, 0, table.PROBE_COLUMNS)
+    assert table.refused(empty.store, empty.plan) == {}
+    assert not (tmp_path / index.FOLDER).exists(), "nothing to keep"
+
+
 def test_columns_copied_from_records_are_in_the_index() -> None:
     assert set(table.COPIED) <= {*index.COUNTS, *index.MEASURES}

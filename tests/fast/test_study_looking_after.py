@@ -38,7 +38,7 @@ def test_retry_tries_what_failed_and_says_what_it_does_not_know(
     assert cli.call(["retry", str(study.folder)]) == 1
     assert cli.call(["retry", str(study.folder), "--class", "memroy"]) == 1
     assert "did you mean 'memory'" in capsys.readouterr().err
-    assert cli.call(["retry", str(study.folder), "--class", "memory"]) == 1
+    assert cli.call(["retry", str(study.folder), "--class", "oom"]) == 1
     assert "classes of those there are: bug" in capsys.readouterr().err
     (study.folder / "orders" / "rate").unlink()
     assert cli.call(["retry", str(study.folder), "--failed"]) == 0

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from finescale import registry
 from finescale.errors import Faults, collecting, near
+from finescale.stats.paths import there
 from finescale.study.fields import ALL
 from finescale.study.files import BuiltInTask, FileTask
 from finescale.study.relate import check_names, relate
@@ -48,9 +49,12 @@ def _parse(path: Path, faults: Faults) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        there(path.parent if path.name == STUDY_FILE else path, "a study's folder, or a NAME.toml")
         faults.add(
             str(path), "there is no such file", "a study is a folder with a study.toml; `finescale demo` makes one"
         )
+    except NotADirectoryError:
+        faults.add(str(path.parent), "is a file", "give a study's folder, or a NAME.toml that says what it is")
     except (OSError, UnicodeDecodeError) as error:
         faults.add(str(path), f"cannot be read: {error}", "it must be a UTF-8 text file")
     except RecursionError:

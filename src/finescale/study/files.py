@@ -209,6 +209,6 @@ def _readable(path: Path, where: str, faults: Faults, read: Callable[[Path, str,
         return read(path, where, faults)
     except FileNotFoundError:
         faults.add(where, f"{path} does not exist", "paths are relative to the study folder")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         faults.add(where, f"{path} cannot be read: {error}", "it must be a UTF-8 text file")
     return None

@@ -93,6 +93,8 @@ def fresh(store: Store, plan: Plan, probes: bool = False) -> Index:
         new = [(steps[i], stamps[i]) for i in np.flatnonzero(~known)]
         old, old_probes = _merged(old, old_probes, store, new)
         _keep(store.folder, old, old_probes)
+    if not ids:
+        return Index(_RECORDS.empty_table(), _PROBES.empty_table() if probes else None)
     order = pd.Index(old["id"].to_pandas()).get_indexer(pd.Index(ids, dtype=object))
     return Index(old.take(pa.array(order, pa.int64())), old_probes if probes else None)
 

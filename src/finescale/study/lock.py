@@ -22,6 +22,7 @@ from finescale import registry
 from finescale.errors import Fault, InputError, Refused, StudyError, collecting
 from finescale.lab.corpora.recipes import RECIPES
 from finescale.lab.ladder import count
+from finescale.stats.paths import there
 from finescale.study import config, files, relate, remote, store
 from finescale.study.families import public_base
 from finescale.study.plan import Digests, Plan, make_plan
@@ -150,7 +151,7 @@ def open_study(folder: Path) -> Study:
         InputError: the folder has no lock: nothing was run in it.
         StudyError: the lock is damaged or of another layout.
     """
-    path = folder / LOCK_FILE
+    path = there(folder, "a study's folder") / LOCK_FILE
     if not path.exists():
         raise InputError(Fault(str(folder), f"has no {LOCK_FILE}: nothing was run in it", f"finescale run {folder}"))
     lock = store.read_json(path)

@@ -13,6 +13,7 @@ import json
 import math
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from finescale import registry
@@ -77,9 +78,10 @@ def probes(store: Store, plan: Plan) -> pd.DataFrame:
     beside = pd.DataFrame({name: runs[name] for name in MADE if name in runs} | _factors(plan, runs), index=runs.index)
     long = found.probes.to_pandas()
     place = runs.index.get_indexer(pd.Index(long["id"]))
-    long = long.assign(place=place)[place >= 0].sort_values("place", kind="stable")
-    whole: pd.DataFrame = long.join(beside, on="id")[PROBE_COLUMNS].reset_index(drop=True)
-    return whole
+    order = np.argsort(place, kind="stable")[np.count_nonzero(place < 0) :]
+    whole = beside.iloc[place[order]].reset_index(drop=True)
+    scored = {name: long[name].to_numpy()[order] for name in ("probe", "metric", *index.PROBE_FIELDS)}
+    return whole.assign(**scored)[PROBE_COLUMNS]
 
 
 def refused(store: Store, plan: Plan) -> dict[str, str]:
