@@ -1,21 +1,25 @@
-"""What the engine itself costs: a study of runs that do nothing, driven by each backend, and a large one's planning.
+"""What the engine itself costs: a study of runs that do nothing, driven by each backend; planning and tables at scale.
 
-``python benchmarks/engine.py [RUNS]`` prints the table of docs/benchmarks.md. A run here is all a real one is to the
-engine (a process of its own, a verified record, a rename) with no work in it.
+``python benchmarks/engine.py [RUNS]`` prints the tables of docs/benchmarks.md. A run here is all a real one is to the
+engine (a process of its own, a verified record, a rename) with no work in it. ``finescale table`` is timed as what the
+command does once it has started: open the study, plan it, bring the index up to date, write CSV.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import resource
+import shutil
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from finescale.study import config
-from finescale.study.lock import Study
+from finescale.core import fingerprint
+from finescale.study import config, index, store
+from finescale.study.lock import Study, open_study, write_lock
 from finescale.study.plan import Digests
 from finescale.study.run import run
 from finescale.study.serve import Teller, serve
@@ -37,6 +41,20 @@ rank = 4
 learning_rate = 1e-3
 """
 RUNS_PER_SEED = 100
+SCORE = {"metric": "nll", "value": 3.0, "low": 2.9, "high": 3.1}
+RECORD: dict[str, Any] = {
+    "model_params": 1000,
+    "total_params": 2000,
+    "pretrain_tokens": 10_000,
+    "pet_params": 100,
+    "steps": 1,
+    "flag": None,
+    "scores": [SCORE],
+    "zero_scores": [SCORE],
+    "seconds": 0.0,
+    "flops": 0.0,
+}
+LARGE = 100_000
 
 
 def work(folder: str, step_id: str) -> None:
@@ -47,9 +65,7 @@ def work(folder: str, step_id: str) -> None:
 def execute(root: Path, part: Path, tell: Teller) -> dict[str, Any]:
     """The record of a step that did nothing."""
     tell(1.0)
-    score = {"metric": "nll", "value": 3.0, "low": 2.9, "high": 3.1}
-    counts = {"model_params": 1000, "total_params": 2000, "pretrain_tokens": 10_000, "pet_params": 100, "steps": 1}
-    return counts | {"flag": None, "scores": [score], "zero_scores": [score], "seconds": 0.0, "flops": 0.0}
+    return RECORD
 
 
 def study(folder: Path, runs: int) -> Study:
@@ -74,6 +90,31 @@ def drive(folder: Path, runs: int, backend: str, workers: int) -> None:
     )
 
 
+def tables(folder: Path, what: str) -> None:
+    """Time the table of a study that is done, with and without its index."""
+    shutil.rmtree(folder / index.FOLDER, ignore_errors=True)
+    for state in ("cold", "warm"):
+        before, began = _cpu(), time.perf_counter()
+        one = open_study(folder)
+        frame = one.table()
+        frame.to_csv(folder / "runs.csv", index=False)
+        wall, cpu = time.perf_counter() - began, _cpu() - before
+        print(f"table of {len(frame):7} {what} records, {state}: {wall:6.2f} s of wall time, {cpu:6.2f} s of CPU time")
+
+
+def fill(folder: Path, runs: int) -> None:
+    """A study of about ``runs`` runs whose records are simply written, as a worker would leave them."""
+    one = study(folder, runs)
+    write_lock(one)
+    for step in one.plan.steps.values():
+        made = {"id": step.id, "kind": step.kind, "label": step.label, "needs": step.needs}
+        whole = {"made": made | {"spec": step.spec.model_dump(mode="json")}} | RECORD
+        home = one.store.done(step)
+        home.mkdir(parents=True)
+        sealed = {"layout": store.RECORD_LAYOUT, "digest": fingerprint(whole)} | whole
+        (home / "record.json").write_text(json.dumps(sealed))
+
+
 def plan(runs: int) -> None:
     """Time the planning of a large study."""
     with tempfile.TemporaryDirectory() as folder:
@@ -93,10 +134,16 @@ def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     sys.path.insert(0, str(Path(__file__).parent))
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    print(f"load of this machine: {', '.join(f'{load:.1f}' for load in os.getloadavg())}")
+    plan(LARGE)
     for backend in ("local", "ray"):
         with tempfile.TemporaryDirectory() as folder:
             drive(Path(folder) / "study", runs, backend, workers=2)
-    plan(100_000)
+            if backend == "local":
+                tables(Path(folder) / "study", "no-op")
+    with tempfile.TemporaryDirectory() as folder:
+        fill(Path(folder) / "study", LARGE)
+        tables(Path(folder) / "study", "no-op")
 
 
 if __name__ == "__main__":

@@ -62,8 +62,16 @@ class Study:
 
     @cached_property
     def plan(self) -> Plan:
-        """All steps of the study."""
-        return make_plan(self.spec, self.digests)
+        """All steps of the study.
+
+        Raises:
+            StudyError: its spec cannot be planned, which one read from ``study.toml`` always can: the lock is damaged.
+        """
+        try:
+            return make_plan(self.spec, self.digests)
+        except (ValueError, LookupError, TypeError, ArithmeticError) as error:
+            path = self.folder / LOCK_FILE
+            raise StudyError(f"{path}: cannot be planned; delete it and run the study again: {error}") from error
 
     @property
     def store(self) -> store.Store:
