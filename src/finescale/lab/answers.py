@@ -35,6 +35,7 @@ class EvaluationSet:
         decoded: examples to decode; 0: none.
         beams: 1 is greedy.
         limit: most tokens of an answer.
+        parts: in how many parts a batch is worked through, where memory is short; the numbers are the same.
     """
 
     data: Path
@@ -43,6 +44,7 @@ class EvaluationSet:
     decoded: int = 0
     beams: int = 1
     limit: int = 1
+    parts: int = 1
 
     def examples(self, split: str = "test") -> list[Example]:
         """Its tokenised examples."""
@@ -71,7 +73,7 @@ def write(net: Any, test: EvaluationSet, prefix: torch.Tensor | None = None) -> 
     chosen = in_proportion([example.stratum for example in examples], test.decoded)
     frame = prepare.load_text(test.data, test.name, "test").iloc[chosen]
     one_line = not frame["reference"].str.contains("\n", regex=False).any()
-    decoded = decode(net, [examples[i].prompt for i in chosen], test.limit, prefix, test.beams)
+    decoded = decode(net, [examples[i].prompt for i in chosen], test.limit, prefix, test.beams, test.parts)
     said = list(texts(decoded, tokenizer.load(test.data), one_line))
     return Answers(
         sources=tuple(frame["prompt"]),

@@ -34,7 +34,12 @@ class Decoded:
 
 @torch.no_grad()
 def decode(
-    net: Any, prompts: Sequence[Ids], limit: int, prefix: torch.Tensor | None = None, beams: int = 1
+    net: Any,
+    prompts: Sequence[Ids],
+    limit: int,
+    prefix: torch.Tensor | None = None,
+    beams: int = 1,
+    parts: int = 1,
 ) -> list[Decoded]:
     """Answer every prompt with the likeliest tokens, at most ``limit`` of them.
 
@@ -44,14 +49,16 @@ def decode(
         limit: most tokens of an answer, the end-of-text token included.
         prefix: soft prompt put before every prompt, (length, width).
         beams: 1 is greedy; more is beam search with length penalty 1.
+        parts: in how many parts a batch is worked through, where memory is short.
 
     Returns:
         Answers in the order of ``prompts``.
     """
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     answers: dict[int, Decoded] = {}
-    for start in range(0, len(order), BATCH):
-        chosen = order[start : start + BATCH]
+    size = max(1, BATCH // parts)
+    for start in range(0, len(order), size):
+        chosen = order[start : start + size]
         laid = _lay_out(net, [prompts[i] for i in chosen], prefix)
         found = _greedy(net, laid, limit) if beams == 1 else _beams(net, laid, limit, beams)
         answers |= dict(zip(chosen, (_until_end(row, net.config.eos_token_id) for row in found), strict=True))

@@ -43,8 +43,8 @@ class Judged:
     answers: pd.DataFrame | None = None
 
 
-def sets_of(spec: RunSpec, data: Path) -> list[EvaluationSet]:
-    """The evaluation sets of a run: its task's test set first, then its probes.
+def sets_of(spec: RunSpec, data: Path, parts: int = 1) -> list[EvaluationSet]:
+    """The evaluation sets of a run, worked through in ``parts``: its task's test set first, then its probes.
 
     Raises:
         InputError: a metric is unknown, or needs decoded answers and none are to be decoded.
@@ -54,18 +54,20 @@ def sets_of(spec: RunSpec, data: Path) -> list[EvaluationSet]:
     if named and not asked.decoded:
         fix = "say under evaluate.decoded how many test examples to decode"
         raise InputError(Fault("evaluate.metrics", f"{', '.join(named)} need decoded answers", fix))
-    full = EvaluationSet(data, spec.task.name, named, asked.decoded, asked.beams, spec.task.max_target_tokens)
+    full = EvaluationSet(data, spec.task.name, named, asked.decoded, asked.beams, spec.task.max_target_tokens, parts)
     return [full, *(_probe(full, name) for name in asked.probes)]
 
 
 def _probe(full: EvaluationSet, name: str) -> EvaluationSet:
     """A probe's set; only translations are decoded, as another ability's answers to these metrics mean little."""
-    return replace(full, name=name) if parse(name).kind == "translation" else EvaluationSet(full.data, name)
+    if parse(name).kind == "translation":
+        return replace(full, name=name)
+    return EvaluationSet(full.data, name, parts=full.parts)
 
 
 def judge(net: Any, test: EvaluationSet, prefix: torch.Tensor | None = None) -> Judged:
     """Score a model on a set; ``prefix`` is its soft prompt, (length, width)."""
-    found = rows(net, test.examples(), model.row(net), prefix)
+    found = rows(net, test.examples(), model.row(net), prefix, test.parts)
     judged = Judged(found, scores(found, test.data))
     if test.decoded:
         answers = written.write(net, test, prefix)
@@ -101,19 +103,20 @@ def untouched_rows(net: Any, base: Path, test: EvaluationSet, split: str = "test
     """Per-example sums of a base nobody has finetuned, kept beside its weights."""
     path = base / f"untouched-{test.key(split)}-{split}.parquet"
     if not path.exists():
-        found = rows(net, test.examples(split), model.row(net))
+        found = rows(net, test.examples(split), model.row(net), parts=test.parts)
         _put(path, pd.DataFrame(vars(found)).to_parquet)
     frame = pd.read_parquet(path)
     return Rows(*(frame[name].to_numpy(float) for name in ("nats", "tokens", "bytes")))
 
 
 @torch.no_grad()
-def rows(net: Any, examples: Sequence[Example], row: int, prefix: torch.Tensor | None = None) -> Rows:
-    """Per-example sums over ``examples``; ``prefix`` is a soft prompt, (length, width)."""
+def rows(net: Any, examples: Sequence[Example], row: int, prefix: torch.Tensor | None = None, parts: int = 1) -> Rows:
+    """Per-example sums over ``examples``, each batch in ``parts``; ``prefix`` is a soft prompt, (length, width)."""
     length = 0 if prefix is None else len(prefix)
     sums = []
-    for start in range(0, len(examples), BATCH):
-        packed = pack(examples[start : start + BATCH], row, length)
+    size = max(1, BATCH // parts)
+    for start in range(0, len(examples), size):
+        packed = pack(examples[start : start + size], row, length)
         nats = model.nats(net, packed, prefix)[1].double()
         sums.append(torch.zeros(packed.examples, dtype=torch.float64).index_add_(0, packed.owner_N, nats).numpy())
     return Rows(

@@ -8,6 +8,7 @@ study is kept at a URL.
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from functools import cache
 from typing import Any
@@ -18,8 +19,10 @@ from finescale.study.backends import Ended, Setup
 from finescale.study.backends.local import LocalBackend
 from finescale.study.lease import working
 
-LOOPBACK = "127.0.0.1"
+POLITE = {"worker_niceness": 0}
+"""Ray starts its workers at niceness 15, where anything else on the machine starves them."""
 SECONDS_A_POLL = 5.0
+SECONDS_TO_ANSWER = 5.0
 
 
 @cache
@@ -56,8 +59,8 @@ def in_child(nursery: LocalBackend, function: str, folder: str, step: str) -> tu
 class RayBackend:
     """Gives each step to Ray as a task that asks for a CPU per process and the memory a step may hold.
 
-    Ray itself never tries a task again: what is tried again, and how often, is the driver's policy. A cluster started
-    here listens on the loopback address alone, and its dashboard is off; nothing but this machine can reach it.
+    Ray itself never tries a task again: what is tried again, and how often, is the driver's policy. The dashboard
+    of a cluster started here is off, and so are its usage reports. Ray itself listens on every address of a machine: docs/clusters.md.
 
     Raises:
         InputError: Ray is not installed.
@@ -115,10 +118,12 @@ class RayBackend:
             quiet["address"] = address
         else:
             cpus = self.setup.workers * self.setup.cpus
-            quiet |= {"num_cpus": cpus, "include_dashboard": False, "_node_ip_address": LOOPBACK}
+            quiet |= {"num_cpus": cpus, "include_dashboard": False, "_system_config": POLITE}
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
+            _knock(address or "")
             self.ray.init(**quiet)
-        except (ConnectionError, ValueError) as error:
+        except (OSError, ValueError) as error:
             fix = "ray start --head, or leave --address out for a cluster of this machine"
             raise InputError(Fault(f"cluster {address}", f"cannot be reached: {error}", fix)) from error
         self.mine = True
@@ -136,6 +141,17 @@ class RayBackend:
         except errors.RayError:
             return Ended(step, -9, why="preempted")
         return Ended(step, code, peak, why)
+
+
+def _knock(address: str) -> None:
+    """Try a ``host:port`` first, as Ray itself waits for minutes where nobody answers.
+
+    Raises:
+        OSError: nobody does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), SECONDS_TO_ANSWER).close()
 
 
 def _ray() -> Any:
