@@ -61,8 +61,9 @@ def others() -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def _score(group: str, members: list[tuple[str, pd.DataFrame, pd.DataFrame]]) -> list[dict[str, object]]:
     seen = pd.concat([part.assign(base=name) for name, part, _ in members])
-    fits = {law: fs.fit(seen[["base", "examples", "loss"]], law, by="base", draws=20) for law in ("power", "rectified")}
-    auto = fs.fit(seen[["base", "examples", "loss"]], "auto", by="base")
+    own = seen[["base", "examples", "loss"]]
+    fits = {law: fs.fit(own, law, by="base", draws=100) for law in ("power", "rectified")}
+    auto = fs.fit(own, "auto", by="base")
     rows = []
     for name, part, future in members:
         asked = pd.DataFrame({"base": name, "examples": future["examples"].to_numpy()})
@@ -84,6 +85,6 @@ def _score(group: str, members: list[tuple[str, pd.DataFrame, pd.DataFrame]]) ->
 
 def _median(fit: fs.Fits, asked: pd.DataFrame) -> np.ndarray:
     try:
-        return fit.forecast(asked)["median"].to_numpy()
+        return fit.forecast(asked, kind="curve")["median"].to_numpy()
     except FinescaleError:
         return np.full(len(asked), np.nan)

@@ -28,7 +28,9 @@ def gigaword_cuts() -> tuple[pd.DataFrame, pd.DataFrame]:
         ahead = runs[runs["examples"] > cut]
         final = pd.DataFrame({"base": truth.index, "examples": 1638400.0})
         said = {
-            law: pd.Series(fs.fit(seen, law, by="base", draws=20).forecast(final)["median"].to_numpy(), truth.index)
+            law: pd.Series(
+                fs.fit(seen, law, by="base", draws=100).forecast(final, kind="curve")["median"].to_numpy(), truth.index
+            )
             for law in ("power", "rectified")
         }
         auto = fs.fit(seen, "auto", by="base")

@@ -65,11 +65,14 @@ def band_in_hindsight(miss: pd.Series, level: float = 0.9) -> float:
     return float(np.min(2 * size + 2 / (1 - level) * over))
 
 
+def _cell(value: object) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return "" if np.isnan(value) else f"{value:.4g}"
+
+
 def show(title: str, table: pd.DataFrame) -> str:
     """A titled Markdown table."""
     head = "| " + " | ".join(map(str, table.columns)) + " |\n|" + " --- |" * len(table.columns)
-    rows = [
-        "| " + " | ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row) + " |"
-        for row in table.to_numpy()
-    ]
+    rows = ["| " + " | ".join(_cell(v) for v in row) + " |" for row in table.to_numpy()]
     return f"### {title}\n\n" + "\n".join([head, *rows]) + "\n"
