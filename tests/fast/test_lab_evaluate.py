@@ -172,7 +172,7 @@ def test_a_mixed_task_is_decoded_in_its_mix_and_each_answer_is_its_own_rows(data
     text, rows = prepare.load_text(data, "summarise", "test"), test.examples()
     words = written.tokenizer.load(data)
     for source, prediction in zip(answers.sources, answers.predictions, strict=True):
-        (place,) = np.flatnonzero(text["prompt"] == source)[:1]
+        (place,) = np.flatnonzero(text["source"] == source)[:1]
         (alone,) = decode(net, [rows[place].prompt], 16)
         assert words.decode(alone.ids.tolist()).lstrip().partition("\n")[0].strip() == prediction
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,23 @@ def test_the_worker_runs_and_its_last_complaint_arrives(name: str, tmp_path: Pat
     choose(own, tmp_path)
     with pytest.raises(Refused, match=rf"{name} could not score \(ModuleNotFoundError: No module named"):
         registry.get("metric", name).grade(ANSWERS)
+
+
+def test_comet_gets_the_bare_source_and_is_refused_without_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment's interpreter is this one; the worker is a stand-in that gives back how long each source is."""
+    worker = tmp_path / "worker.py"
+    worker.write_text(
+        "import json, sys\nfor line in sys.stdin: print(json.dumps({'score': len(json.loads(line)['source'])}))\n"
+    )
+    monkeypatch.setattr(outside, "WORKER", worker)
+    for name in ("comet", "bleurt"):
+        with_environment(outside.find(name))
+        choose(outside.find(name), tmp_path)
+    assert outside.COMET.grade(ANSWERS).score.value == len("Haus")
+    none = replace(ANSWERS, sources=("",))
+    with pytest.raises(Refused, match="comet reads the source, which was not kept"):
+        outside.COMET.grade(none)
+    assert outside.BLEURT.grade(none).score.value == 0, "it reads no source"
 
 
 def test_a_checkpoint_is_known_by_its_content_wherever_it_lies(tmp_path: Path) -> None:

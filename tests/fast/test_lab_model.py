@@ -134,6 +134,19 @@ def test_memory_grows_with_all_that_needs_it(rung: str, rows: int, more: int, sh
     )
 
 
+@given(rung=st.sampled_from(["2xs", "m", "4xl"]), rows=st.integers(1, 16), evaluated=st.integers(1, 64))
+def test_adapters_and_evaluation_need_memory_of_their_own(rung: str, rows: int, evaluated: int) -> None:
+    shape = ladder.shape(rung, 512, 64)
+    plain, adapted = (ladder.memory(shape, 1000, rows, 64, adapted=beside) for beside in (False, True))
+    outputs = 4 * sum(write for _, write in ladder.matrices(shape)) * shape.layers * rows * 64
+    assert adapted.total - plain.total == 2 * outputs
+    judged = ladder.memory(shape, 1000, rows, 64, evaluated=evaluated)
+    assert judged.total >= plain.total
+    large = ladder.memory(shape, 1000, rows, 64, evaluated=10_000)
+    scores = 10_000 * 64 * 64 * shape.heads * 4
+    assert large.total > large.weights + scores, "where it is the larger one, evaluation decides"
+
+
 def test_an_unknown_rung_names_the_near_one() -> None:
     with pytest.raises(InputError, match="did you mean 'xl'"):
         ladder.shape("xll", 512, 64)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -85,8 +86,10 @@ def test_tokens_and_text_say_the_same_row_by_row(name: str, made: tuple[Path, di
     words = tokenizer.load(made[0])
     rows, text = prepare.load_split(made[0], name, "test"), prepare.load_text(made[0], name, "test")
     assert len(rows) == len(text) == 20
-    for row, (prompt, reference, _) in zip(rows, text.itertuples(index=False), strict=True):
+    for row, (source, prompt, reference, _) in zip(rows, text.itertuples(index=False), strict=True):
         assert text_of(words, row.prompt) == prompt
+        assert source in prompt
+        assert not any(mark in source for mark in ("English:", "German:", "Chinese:", "Summar")), "no template"
         assert text_of(words, row.target) == " " + reference
         assert (row.prompt[0], row.target[-1]) == (tokenizer.BOS, tokenizer.EOS)
         assert row.target_bytes == len(reference.encode())
@@ -113,6 +116,21 @@ def test_a_translation_probe_is_asked_as_the_task_is(made: tuple[Path, dict[str,
 def test_a_task_probe_is_that_tasks_test_set(made: tuple[Path, dict[str, Any]]) -> None:
     whole = prepare.load_text(made[0], "summarise", "test")
     assert prepare.load_text(made[0], "task:summarise", "test").equals(whole)
+
+
+def test_the_source_is_what_is_translated_alone(made: tuple[Path, dict[str, Any]]) -> None:
+    shown = prepare.load_text(made[0], "fr-de@1", "test")
+    assert all(row.prompt.endswith(f"French: {row.source}\nGerman:") for row in shown.itertuples())
+    said = prepare.load_text(made[0], "summarise", "test")
+    assert all(f":\n{row.source}\nSummary:" in row.prompt for row in said.itertuples())
+
+
+def test_text_prepared_before_sources_were_kept_has_none(made: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    frame = pd.read_parquet(made[0] / "mt-en-de-text.parquet").drop(columns="source")
+    frame.to_parquet(tmp_path / "mt-en-de-text.parquet")
+    text = prepare.load_text(tmp_path, "mt-en-de", "test")
+    assert set(text["source"]) == {""}
+    assert text.drop(columns="source").equals(prepare.load_text(made[0], "mt-en-de", "test").drop(columns="source"))
 
 
 @pytest.mark.parametrize("language", ["zh", "en"])

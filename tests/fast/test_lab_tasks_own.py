@@ -14,7 +14,7 @@ from finescale.core import TaskSpec
 from finescale.errors import Faults, InputError
 from finescale.lab import own, pools
 from finescale.lab.corpora import Corpus
-from finescale.lab.tasks import render
+from finescale.lab.tasks import render, source_of
 from finescale.study.files import BuiltInTask, FileTask, check_built_in, check_task, digests, paths_by_task, spelled_out
 
 NO_CORPUS = Corpus(Path("nowhere"), {"files": {}, "tier": "none"})
@@ -160,6 +160,11 @@ def test_a_row_of_several_languages_says_which(tmp_path: Path) -> None:
     assert "its language is 'fr', not one of de, zh" in wrong(tmp_path, *rows, languages=("de", "zh"))
     assert not wrong(tmp_path, *rows, languages=("de", "fr"))
     assert "'deutsch' is no known language" in wrong(tmp_path, *rows, languages=("deutsch",))
+
+
+def test_the_source_of_a_row_is_its_fields_without_the_template(tmp_path: Path) -> None:
+    fields = {"title": "北京", "body": "a {b} c", "language": "de", "answer": "x"}
+    assert source_of("Say in {language}: {title}\n{body:.3}\n{title}", fields) == "北京\na {b} c"
 
 
 def test_a_line_separator_inside_a_text_ends_no_line(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def write(net: Any, test: EvaluationSet, prefix: torch.Tensor | None = None) -> 
     decoded = decode(net, [examples[i].prompt for i in chosen], test.limit, prefix, test.beams, test.parts)
     said = list(texts(decoded, tokenizer.load(test.data), one_line))
     return Answers(
-        sources=tuple(frame["prompt"]),
+        sources=tuple(frame["source"]),
         predictions=tuple(text for text, _ in said),
         references=tuple(frame["reference"]),
         languages=tuple(frame["language"]),

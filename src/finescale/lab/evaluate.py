@@ -87,7 +87,7 @@ def untouched(net: Any, base: Path, test: EvaluationSet) -> Judged:
     judged = Judged(found, scores(found, test.data))
     if test.decoded:
         stem = f"untouched-{test.key()}-{test.decoded}-{test.how()}"
-        answers = _kept_answers(base / f"{stem}.parquet", lambda: written.write(net, test))
+        answers = _kept_answers(base / f"{stem}-answers.parquet", lambda: written.write(net, test))
         for metric in written.metrics_of(test):
             recipe = "" if metric.needs() else hashlib.sha256(metric.signature(answers).encode()).hexdigest()[:12]
             path = base / f"{stem}-{metric.name}-{recipe}.json"

@@ -20,8 +20,11 @@ RUNGS: dict[str, int] = {"2xs": 2, "xs": 3, "s": 5, "m": 8, "l": 12, "xl": 20, "
 LIBRARIES = 460 * 2**20
 """Resident bytes of a worker that has imported torch, transformers and peft and trained nothing (measured, rounded)."""
 
-WORKING = 0.6
+WORKING = 0.4
 """Temporaries and freed memory the allocator cannot use again, as a share of activations (measured, rounded)."""
+
+LOGITS = 512
+"""Positions whose logits are worked out at a time (``fastpath.CHUNK``)."""
 
 BYTES: dict[str, int] = {"float32": 4, "bfloat16": 2}
 
@@ -131,16 +134,16 @@ def memory(
     row: int,
     optimiser: Literal["adamw", "adafactor"] = "adamw",
     dtype: str = "float32",
+    adapted: bool = False,
+    evaluated: int = 0,
 ) -> Memory:
-    """Bytes that finetuning or pretraining a base holds at its peak: a rough estimate.
-
-    Against the resident peaks of seven real runs on three rungs, from which the share of working memory was taken, it
-    is within 7 % for full finetuning (either optimiser) and prompts, and 23 to 34 % too low for LoRA (docs/lab-log.md).
+    """Bytes that finetuning or pretraining a base holds at its peak: an estimate.
 
     Weights and gradients are in ``dtype``; fp32 masters come on top where that is narrower. AdamW keeps two fp32
     moments, Adafactor a row and a column of each matrix; finetuning keeps the best weights so far and copies them
     once more when they improve. Activations are what autograd keeps of each layer for the way back, plus one chunk
-    of logits.
+    of logits. Where evaluating takes more than a training step beyond the weights, as it does on small bases, that
+    counts. ``benchmarks/memory.py`` holds it against real runs, from which the share of working memory was taken.
 
     Args:
         shape: the base.
@@ -149,19 +152,31 @@ def memory(
         row: tokens in a row; the context, or the longest example if that is longer.
         optimiser: its name.
         dtype: compute type, ``float32`` or ``bfloat16``.
+        adapted: each matrix has a low-rank path beside it, whose output and its sum with the matrix's own come and go.
+        evaluated: rows of a batch of evaluation, whose gradients are not asked for; 0: none.
     """
     total, size = count(shape).total, BYTES[dtype]
     full = pet_params >= total
     masters = 0 if size == 4 else 4 * pet_params
     moments = 8 * pet_params if optimiser == "adamw" else _factored(shape) if full else pet_params
     activations = _activations(shape, full, rows, row, size)
+    gradients = size * pet_params + masters
+    outputs = shape.layers * sum(write for _, write in matrices(shape)) * rows * row * size if adapted else 0
+    working = round(WORKING * activations) + 2 * outputs
     return Memory(
         weights=size * (total if full else total + pet_params) + masters,
-        gradients=size * pet_params + masters,
+        gradients=gradients,
         optimiser=moments + 2 * 4 * pet_params,
         activations=activations,
-        working=round(WORKING * activations),
+        working=max(working, _evaluating(shape, evaluated, row, size) - gradients - activations),
     )
+
+
+def _evaluating(shape: Shape, rows: int, row: int, size: int) -> int:
+    """Bytes that come and go while a batch is read without gradients: one layer's, the masks (two of fp32, three of
+    bytes) and a chunk of logits, twice."""
+    layer = 4 * (shape.width + shape.ff) + 3 * shape.heads * row
+    return rows * row * (size * layer + 11 * row) + (8 * LOGITS * shape.vocab if rows else 0)
 
 
 def _factored(shape: Shape) -> int:
@@ -181,5 +196,5 @@ def _activations(shape: Shape, full: bool, rows: int, row: int, size: int) -> in
     tokens = rows * row
     layer = shape.width * (10 if full else 8) + shape.heads * row + shape.ff * (4 if shape.gated else 2)
     kept = tokens * (shape.layers * layer + 5 * shape.width) * size
-    logits = 512 * shape.vocab * 3 * 4 + (4 * shape.vocab * shape.width if full else 0)
+    logits = LOGITS * shape.vocab * 3 * 4 + (4 * shape.vocab * shape.width if full else 0)
     return kept + 2 * 4 * tokens * row + logits

@@ -15,11 +15,9 @@ from typing import Any
 
 from finescale.core import fingerprint
 from finescale.errors import Faults
-from finescale.lab.tasks import template_fields
+from finescale.lab.tasks import LANGUAGE, template_fields
 
 ROLES = {"system": "System", "user": "User", "assistant": "Assistant"}
-LANGUAGE = "language"
-"""Field that holds a row's language, in a task that declares several."""
 MOST_LISTED = 3
 
 

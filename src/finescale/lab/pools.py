@@ -15,7 +15,7 @@ from finescale.errors import Fault, Faults, InputError
 from finescale.lab import hub, own
 from finescale.lab.corpora import Corpus
 from finescale.lab.duplicates import apart
-from finescale.lab.tasks import Origin, Rendered, Task, render
+from finescale.lab.tasks import Origin, Rendered, Task, render, source_of
 
 SPLITS = ("train", "dev", "test")
 MOST_FAULTS = 20
@@ -63,7 +63,8 @@ def _built_in(task: TaskSpec, origin: Origin) -> tuple[dict[str, list[Rendered]]
                 empty += 1
                 continue
             where = f"{task.name} {split} example {number}"
-            splits[split].append(Rendered(*render(task.template, task.target, fields, where), language))
+            rendered = render(task.template, task.target, fields, where)
+            splits[split].append(Rendered(*rendered, language, source_of(task.template, fields)))
     return splits, empty
 
 
@@ -99,7 +100,7 @@ def _read(task: TaskSpec, path: Path) -> list[Rendered]:
                 raise ValueError(row)
             fields = own.fields_of(row, form)
             rendered = render(task.template, task.target, fields, where)
-            rows.append(Rendered(*rendered, own.language_of(fields, task.languages)))
+            rows.append(Rendered(*rendered, own.language_of(fields, task.languages), source_of(task.template, fields)))
         except ValueError as problem:
             faults.add(where, str(problem))
         except InputError as problem:

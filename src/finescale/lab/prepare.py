@@ -39,6 +39,8 @@ VALID_SHARE = 0.02
 TOKENIZER_CHARACTERS = 1_500_000
 """Characters of each language the vocabulary is learned from."""
 BATCH = 4096
+TEXT = ["source", "prompt", "reference", "language"]
+"""What is kept of a dev or test row as text: what it is about, what the model is given, what it should say, in what."""
 MANY = 0.2
 """Share of a split that is left out as too long from which on a finding says so."""
 
@@ -134,9 +136,12 @@ def load_split(folder: Path, name: str, split: str) -> list[Example]:
 
 
 def load_text(folder: Path, name: str, split: str) -> pd.DataFrame:
-    """``prompt``, ``reference`` and ``language`` of a dev or test split, row by row as in ``load_split``."""
+    """Columns ``TEXT`` of a dev or test split, row by row as in ``load_split``.
+
+    ``source`` is "" throughout where the folder was prepared before sources were kept.
+    """
     frame = pd.read_parquet(_file(folder, name, "-text.parquet"))
-    return frame[frame["split"] == split].drop(columns="split").reset_index(drop=True)
+    return frame[frame["split"] == split].reindex(columns=TEXT, fill_value="").reset_index(drop=True)
 
 
 def _file(folder: Path, name: str, ending: str) -> Path:
@@ -271,8 +276,8 @@ def _write(out: Path, name: str, sets: Mapping[str, list[Encoded]]) -> None:
         arrays[f"{split}/bytes"] = np.array([row.bytes for row in rows], np.int32)
         arrays[f"{split}/stratum"] = np.array([row.stratum for row in rows], np.int16)
         if split != "train":
-            told = [(split, row.text.prompt, row.text.target, row.text.language) for row in rows]
-            frames.append(pd.DataFrame(told, columns=["split", "prompt", "reference", "language"]))
+            told = [(split, row.text.source, row.text.prompt, row.text.target, row.text.language) for row in rows]
+            frames.append(pd.DataFrame(told, columns=["split", *TEXT]))
     save_file(arrays, _file(out, name, ".safetensors"))
     pd.concat(frames, ignore_index=True).to_parquet(_file(out, name, "-text.parquet"))
 

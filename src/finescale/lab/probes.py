@@ -120,7 +120,7 @@ def _drawn(one: Sentence, pool: Sequence[Sentence], probe: ProbeSpec) -> list[Se
 def _asked(one: Sentence, shown: Sequence[Sentence], template: str, probe: ProbeSpec) -> Rendered:
     pairs = [render(template, "tgt", {"src": s.src, "tgt": s.tgt}, f"probe {probe.name!r}") for s in (*shown, one)]
     told = "".join(f"{prompt} {target}\n" for prompt, target in pairs[:-1])
-    return Rendered(told + pairs[-1][0], pairs[-1][1], probe.tgt or "")
+    return Rendered(told + pairs[-1][0], pairs[-1][1], probe.tgt or "", one.src)
 
 
 def _hash(*parts: str) -> bytes:

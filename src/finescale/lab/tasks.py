@@ -23,6 +23,9 @@ LANGUAGE_NAMES = {
 }  # fmt: skip
 """English name of each language by its code, as prompts spell it."""
 
+LANGUAGE = "language"
+"""Field that names a row's language: as prompts spell it, or by its code in a task of one's own with several."""
+
 Row = tuple[str, dict[str, str]]
 """Code of the target's language, and the fields a template may name."""
 
@@ -37,11 +40,19 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """One example as text; ``language`` is the code of the target's language, "" where it is not known."""
+    """One example as text.
+
+    Attributes:
+        prompt: what the model is given.
+        target: what it should answer.
+        language: code of the target's language, "" where it is not known.
+        source: what is to be translated or summarised, without the template and demonstrations around it.
+    """
 
     prompt: str
     target: str
     language: str = ""
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -147,6 +158,11 @@ def render(template: str, target: str, fields: Mapping[str, object], where: str)
         faults.add(where, f"its template cannot be filled: {error}", "write fields as {name} or {name:.1000}")
         raise InputError(*faults) from None
     return prompt.rstrip(" "), str(fields[target]).strip()
+
+
+def source_of(template: str, fields: Mapping[str, object]) -> str:
+    """What a prompt is about: its fields' texts, line by line, without the one that names a language."""
+    return "\n".join(str(fields[name]) for name in dict.fromkeys(template_fields(template)) if name != LANGUAGE)
 
 
 def translation_prompt(src: str, tgt: str) -> str:

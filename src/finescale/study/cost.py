@@ -27,6 +27,8 @@ from finescale.lab.ladder import Memory, count, forward_flops, memory, train_flo
 
 BASE_COPIES = 7
 """Of a base in fp32: its weights, its trunk (weights and two moments) and a state to resume from while it is made."""
+EVALUATED, VALIDATED_ROWS = 64, 32
+"""Examples that are evaluated at a time (``evaluate.BATCH``); rows of text that a base is judged on at a time."""
 BYTES_A_WEIGHT = 4
 BYTES_PER_TASK = 10_000_000
 BYTES_PER_RUN = 50_000
@@ -76,14 +78,16 @@ def step_memory(spec: Noun, shapes: Mapping[str, Shape], whole: bool = True) -> 
         whole: a batch at once; else in as many parts as it can be worked through in, a row or an example at a time.
     """
     if isinstance(spec, BaseSpec):
-        rows = max(1, spec.recipe.batch_tokens // spec.shape.context) if whole else 1
-        return memory(spec.shape, count(spec.shape).total, rows, spec.shape.context, spec.recipe.optimiser)
+        rows, row = max(1, spec.recipe.batch_tokens // spec.shape.context) if whole else 1, spec.shape.context
+        held = VALIDATED_ROWS if whole else 1
+        return memory(spec.shape, count(spec.shape).total, rows, row, spec.recipe.optimiser, evaluated=held)
     if isinstance(spec, RunSpec | RateSearch):
         shape, method = shapes[spec.base], registry.get("method", spec.method.name)
-        examples = spec.recipe.batch_examples if whole else 1
-        rows = math.ceil(examples * length(spec.task, spec.method) / shape.context)
-        trained = method.pet_params(shape, spec.method.pet_size)
-        return memory(shape, trained, rows, shape.context, spec.recipe.optimiser)
+        each, row, batch = length(spec.task, spec.method), shape.context, spec.recipe.batch_examples
+        rows = math.ceil((batch if whole else 1) * each / row)
+        evaluated = math.ceil((EVALUATED if whole else 1) * each / row)
+        trained, adapted = method.pet_params(shape, spec.method.pet_size), method.size_word == "rank"
+        return memory(shape, trained, rows, row, spec.recipe.optimiser, adapted=adapted, evaluated=evaluated)
     return None
 
 

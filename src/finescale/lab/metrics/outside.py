@@ -36,11 +36,13 @@ class Outside:
         name: the metric; its pinned requirements are ``NAME.txt`` beside this file.
         checkpoint: checkpoint fetched where none is named.
         package: the distribution whose version is in the signature.
+        reads_source: whether a score depends on what was translated, too.
     """
 
     name: str
     checkpoint: str
     package: str
+    reads_source: bool = False
 
     @property
     def pins(self) -> Path:
@@ -112,11 +114,15 @@ class Outside:
         """Score of every answer, (examples,).
 
         Raises:
-            Refused: environment or weights are absent, or the worker failed; says which.
+            Refused: environment, weights or sources are absent, or the worker failed; says which.
         """
         found = self.chosen()
         if (needed := self.needs()) or found is None:
             raise Refused(needed)
+        if self.reads_source and not all(answers.sources):
+            raise Refused(
+                f"{self.name} reads the source, which was not kept: remove the study's data folder and run it"
+            )
         rows = zip(answers.sources, answers.predictions, answers.references, strict=True)
         asked = "".join(
             json.dumps({"source": source, "prediction": prediction, "reference": reference}) + "\n"
@@ -180,7 +186,7 @@ def _metric(outside: Outside, unit: str, source: str) -> TextMetric:
 
 OUTSIDE = {
     "bleurt": Outside("bleurt", "lucadiliello/BLEURT-20-D12", "bleurt-pytorch"),
-    "comet": Outside("comet", "Unbabel/wmt22-comet-da", "unbabel-comet"),
+    "comet": Outside("comet", "Unbabel/wmt22-comet-da", "unbabel-comet", reads_source=True),
 }
 BLEURT = _metric(OUTSIDE["bleurt"], "BLEURT, about 0 to 1", "Sellam et al. 2020 (arXiv 2004.04696), by bleurt-pytorch")
 COMET = _metric(OUTSIDE["comet"], "COMET, about 0 to 1", "Rei et al. 2022 (COMET-22), by unbabel-comet")

@@ -21,7 +21,7 @@ class Answers:
     """Decoded answers, one entry per example.
 
     Attributes:
-        sources: what was asked: the rendered prompt.
+        sources: what the answer is about, without template and demonstrations; "" where that was not kept.
         predictions: what the model wrote; may be empty.
         references: what the data set answers.
         languages: code of the language the answer should be in; "" where unknown.
