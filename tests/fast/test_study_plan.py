@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from study_toy import TOML, toy_study
 
 from finescale.core import BaseSpec, MethodSpec, RunSpec, canonical_json
-from finescale.errors import Refused
+from finescale.errors import InputError, Refused
 from finescale.lab.ladder import shape, train_flops
 from finescale.study.cost import pretrain_work
 from finescale.study.design import Span, summarise
-from finescale.study.families import public_base
+from finescale.study.families import checkpoint, public_base
 from finescale.study.lock import Study, write_lock
 from finescale.study.plan import Plan, make_plan, size_label
 
@@ -273,12 +273,47 @@ def test_published_models_are_planned_and_refused_where_they_do_not_fit(tmp_path
         ("EleutherAI/pythia-12b@step1000", 11_327_027_200, 11_846_072_320),
         ("bigscience/bloom-560m-intermediate@global_step1000", 302_313_472, 559_214_592),
         ("bigscience/bloom-1b1-intermediate@global_step1000", 679_962_624, 1_065_314_304),
+        ("allenai/OLMo-1B-hf@step20000-tokens84B", 1_073_741_824, 1_176_764_416),
+        ("allenai/OLMo-7B-hf@step1000-tokens4B", 6_476_005_376, 6_888_095_744),
+        ("allenai/OLMo-2-0425-1B@stage1-step1000-tokens3B", 1_073_874_944, 1_484_916_736),
+        ("allenai/OLMo-2-1124-7B@stage1-step1000-tokens5B", 6_476_533_760, 7_298_617_344),
+        ("HuggingFaceTB/SmolLM2-360M-intermediate-checkpoints@step-160000", 314_635_200, 361_821_120),
+        ("HuggingFaceTB/SmolLM2-1.7B-intermediate-checkpoints@step-125000", 1_610_713_088, 1_711_376_384),
     ],
 )
 def test_parameter_counts_are_those_their_makers_publish(name: str, inner: int, total: int) -> None:
-    """Golden: the tables of parameters in the model cards of EleutherAI/pythia-* and bigscience/bloom-*."""
+    """Golden: parameters as in the model cards of EleutherAI/pythia-*, bigscience/bloom-*, allenai/OLMo-*, SmolLM2."""
     base = public_base(name)
     assert (base.model_params, base.total_params) == (inner, total)
+
+
+def test_a_revision_says_step_tokens_seed_and_whether_the_rate_came_down() -> None:
+    last = checkpoint("EleutherAI/pythia-410m@step143000")
+    assert (last.step, last.tokens, last.annealed, last.seed) == (143_000, 143_000 * 2**21, True, 0)
+    assert not checkpoint("EleutherAI/pythia-410m@step64000").annealed
+    assert checkpoint("EleutherAI/pythia-410m@step512").step == 512
+    assert checkpoint("EleutherAI/pythia-160m-seed7@step143000").seed == 7
+    assert checkpoint("EleutherAI/pythia-160m-deduped@step1000").family != last.family
+    assert public_base("EleutherAI/pythia-160m-deduped@step1000").tokenizer == last.family
+    assert not checkpoint("allenai/OLMo-2-1124-7B@stage1-step928646-tokens3896B").annealed, "its schedule aims further"
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("EleutherAI/pythia-410m@step1500", "every 1,000 steps"),
+        ("EleutherAI/pythia-410m@step144000", "to 143,000"),
+        ("EleutherAI/pythia-410m@main", "no revision 'main'"),
+        ("EleutherAI/pythia-410m", "without a revision"),
+        ("allenai/OLMo-2-1124-7B@stage2-ingredient1-step1000-tokens5B", "no revision"),
+        ("HuggingFaceTB/SmolLM2-135M-intermediate-checkpoints@step-100", "every 240,000 steps"),
+        ("bigscience/bloom-7b1-intermediate@global_step200000", "the same file"),
+        ("EleutherAI/pythia-411m@step1000", "did you mean"),
+    ],
+)
+def test_a_revision_that_is_none_is_told_with_how_they_are_written(name: str, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        checkpoint(name)
 
 
 def test_a_plan_tells_memory_disk_time_and_price(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from finescale.core import fingerprint
 from finescale.errors import Fault, Faults, InputError
+from finescale.lab import packages
 
 SETTINGS = ("*.json", "tokenizer.model", "merges.txt", "vocab.txt")
 WEIGHTS = "*.safetensors"
@@ -49,6 +50,15 @@ def folder(name: str, weights: bool = True) -> Path:
     return place
 
 
+def whole(name: str) -> Path:
+    """The folder with a model's weights, whatever its name is; fetched where it is not here.
+
+    Raises:
+        InputError: the model cannot be had.
+    """
+    return packages.weights(name).parent if name.startswith(packages.PREFIX) else folder(name)
+
+
 def digest(place: Path) -> str:
     """Identity of a local model: the content of its settings, tokenizer and weights, whatever the folder is called."""
     files = sorted({path for pattern in (*SETTINGS, WEIGHTS) for path in place.glob(pattern)})
@@ -68,7 +78,8 @@ def same_weights(places: dict[str, Path]) -> Iterator[Fault]:
     """
     seen: dict[str, str] = {}
     for name, place in places.items():
-        found = fingerprint({path.name: _sha256(path) for path in sorted(place.glob(WEIGHTS))})
+        files = (path for pattern in (WEIGHTS, "*.gguf") for path in sorted(place.glob(pattern)))
+        found = fingerprint({path.name: _sha256(path) for path in files})
         if found in seen:
             yield Fault(name, f"has the very weights of {seen[found]}", "leave one of them out; one is mislabelled")
         seen.setdefault(found, name)

@@ -7,7 +7,7 @@ from typing import Any
 from finescale import registry
 from finescale.errors import Fault, InputError, near
 from finescale.lab.ladder import RUNGS, count, shape
-from finescale.study.families import FAMILIES, Family, Size
+from finescale.study.family_table import FAMILIES, Family, Size
 from finescale.study.plan import size_label
 from finescale.study.spec import Base
 
@@ -47,7 +47,7 @@ def _published(family: Family, size: Size) -> str:
     form = family.shape(size)
     inner = size_label(family.params(form).non_embedding)
     tokens = size_label(size.steps * size.batch_tokens)
-    words = f"{form.layers} layers, width {form.width}, {inner} parameters without embeddings; to be planned with"
+    words = f"{form.layers} layers, width {form.width}, {inner} parameters without embeddings"
     return f"{words}, by revisions as {family.example}, up to {tokens} tokens"
 
 

@@ -1,159 +1,31 @@
-"""Published families of models with several sizes and pretraining checkpoints, so that a study of them can be planned.
-
-A revision names a training step; tokens follow from it. Shapes are those of each model's ``config.json``; parameter
-counts follow from the shape by each architecture's own formula and are held against the numbers its makers publish.
-A family's checkpoints come from one run each, so that all but the last are not annealed.
-"""
+"""Published models by name: from a table of families, so that a study can be planned, or from their own files."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
-from finescale.core import BaseSpec, PublicBase, Shape
+from finescale.core import BaseSpec, PublicBase
 from finescale.errors import Fault, InputError, near
 from finescale.lab import sources
 from finescale.lab.ladder import Params, count
 from finescale.lab.packages import PREFIX, packaged
+from finescale.study.family_table import FAMILIES, Family, Size
 
 
-@dataclass(frozen=True)
-class Size:
-    """One size of a family: its shape and how it was trained; ``steps`` is the last step, or a bound on it."""
+class Checkpoint(NamedTuple):
+    """What a revision of a known family is.
 
-    layers: int
-    heads: int
-    width: int
-    ff: int
-    vocab: int
-    batch_tokens: int
-    steps: int
-    kv_heads: int | None = None
-
-
-@dataclass(frozen=True)
-class Family:
-    """Models that differ in size and share data, recipe and the way revisions are named.
-
-    Attributes:
-        repository: its sizes' repositories, with ``{size}``.
-        revision: pattern whose group ``step`` is the training step.
-        example: the last revision of one size, to show how revisions are written.
-        params: parameters without and with embeddings, from the shape.
-        gated: three feed-forward matrices, or two.
-        source: where the facts come from, and what to know before using the family.
+    ``tokens`` were read until then; ``annealed`` says whether the learning rate had come down, so that it is a finished
+    model; ``seed`` tells trainings apart that differ in nothing else.
     """
 
-    repository: str
-    revision: str
-    example: str
-    context: int
-    gated: bool
-    params: Callable[[Shape], Params]
-    source: str
-    sizes: dict[str, Size]
-
-    def shape(self, size: Size) -> Shape:
-        """Shape of one size."""
-        return Shape(
-            layers=size.layers,
-            width=size.width,
-            heads=size.heads,
-            ff=size.ff,
-            vocab=size.vocab,
-            context=self.context,
-            kv_heads=size.kv_heads,
-            gated=self.gated,
-        )
-
-
-def _neox(shape: Shape) -> Params:
-    """GPT-NeoX: biases everywhere, two norms a layer with biases, output head apart from the embeddings."""
-    inner = shape.layers * (12 * shape.width**2 + 13 * shape.width) + 2 * shape.width
-    return Params(non_embedding=inner, total=inner + 2 * shape.vocab * shape.width)
-
-
-def _bloom(shape: Shape) -> Params:
-    """BLOOM: as GPT-NeoX, with a norm after the embeddings and the head tied to them."""
-    inner = shape.layers * (12 * shape.width**2 + 13 * shape.width) + 4 * shape.width
-    return Params(non_embedding=inner, total=inner + shape.vocab * shape.width)
-
-
-def _olmo2(shape: Shape) -> Params:
-    """OLMo 2: no biases, norms on queries and keys too, output head apart from the embeddings."""
-    keys = shape.width // shape.heads * (shape.kv_heads or shape.heads)
-    inner = count(shape).non_embedding + shape.layers * (shape.width + keys)
-    return Params(non_embedding=inner, total=inner + 2 * shape.vocab * shape.width)
-
-
-def _pythia(layers: int, heads: int, width: int, vocab: int = 50_304) -> Size:
-    return Size(layers, heads, width, 4 * width, vocab, batch_tokens=2**21, steps=143_000)
-
-
-def _bloom_size(layers: int, heads: int, width: int, batch_tokens: int) -> Size:
-    return Size(layers, heads, width, 4 * width, 250_880, batch_tokens, steps=350 * 10**9 // batch_tokens)
-
-
-FAMILIES = (
-    Family(
-        repository="EleutherAI/pythia-{size}",
-        revision=r"step(?P<step>\d+)",
-        example="step143000",
-        context=2048,
-        gated=False,
-        params=_neox,
-        source="Biderman et al. 2023 (arXiv 2304.01373), Table 1, and model cards: English Pile in the same order for "
-        "every size, 2,097,152 tokens a step, cosine schedule, revisions step0, step1 … step512, step1000 … step143000",
-        sizes={
-            "14m": _pythia(6, 4, 128),
-            "31m": _pythia(6, 8, 256),
-            "70m": _pythia(6, 8, 512),
-            "160m": _pythia(12, 12, 768),
-            "410m": _pythia(24, 16, 1024),
-            "1b": _pythia(16, 8, 2048),
-            "1.4b": _pythia(24, 16, 2048),
-            "2.8b": _pythia(32, 32, 2560),
-            "6.9b": _pythia(32, 32, 4096, vocab=50_432),
-            "12b": _pythia(36, 40, 5120, vocab=50_688),
-        },
-    ),
-    Family(
-        repository="allenai/OLMo-2-{size}",
-        revision=r"stage1-step(?P<step>\d+)-tokens\d+B",
-        example="stage1-step928646-tokens3896B",
-        context=4096,
-        gated=True,
-        params=_olmo2,
-        source="OLMo 2 (arXiv 2501.00656) and model cards. Stage 1 only: main is a soup after stage 2 and no end of a "
-        "pretraining curve; the schedule of 1B and 7B aims at 5T tokens, so their stage 1 ends before it has decayed",
-        sizes={
-            "0425-1B": Size(16, 16, 2048, 8192, 100_352, batch_tokens=2**21, steps=1_907_359),
-            "1124-7B": Size(32, 32, 4096, 11_008, 100_352, batch_tokens=2**22, steps=928_646),
-            "1124-13B": Size(40, 40, 5120, 13_824, 100_352, batch_tokens=2**23, steps=596_057),
-            "0325-32B": Size(64, 40, 5120, 27_648, 100_352, batch_tokens=2**23, steps=721_901, kv_heads=8),
-        },
-    ),
-    Family(
-        repository="bigscience/bloom-{size}-intermediate",
-        revision=r"global_step(?P<step>\d+)",
-        example="global_step100000",
-        context=2048,
-        gated=False,
-        params=_bloom,
-        source="BigScience 2022 (arXiv 2211.05100) and model cards: 46 languages with Chinese, French and Spanish and "
-        "without German; about 350B tokens, which bound the steps; a batch ramp-up makes the first ones smaller; steps "
-        "100000 and 200000 of 7b1 are reported to be one file",
-        sizes={
-            "560m": _bloom_size(24, 16, 1024, 2**19),
-            "1b1": _bloom_size(24, 16, 1536, 2**19),
-            "1b7": _bloom_size(24, 16, 2048, 2**20),
-            "3b": _bloom_size(30, 32, 2560, 2**20),
-            "7b1": _bloom_size(30, 32, 4096, 2**20),
-        },
-    ),
-)
+    family: str
+    step: int
+    tokens: int
+    annealed: bool
+    seed: int
 
 
 def repositories() -> list[str]:
@@ -172,10 +44,8 @@ def public_base(name: str) -> PublicBase:
     if name.startswith(PREFIX):
         return packaged(name)
     repository, _, revision = name.partition("@")
-    for family in FAMILIES:
-        for label, size in family.sizes.items():
-            if repository == family.repository.format(size=label):
-                return _at(family, size, repository, revision)
+    if (entry := _entry(repository)) is not None:
+        return _at(*entry, repository, revision)
     return _described(name)
 
 
@@ -215,7 +85,9 @@ def _described(name: str) -> PublicBase:
 
 def _unknown(name: str, error: InputError) -> InputError:
     """That no table and no cache knows a repository, with the nearest name that a table knows."""
-    known, fault = near(name.partition("@")[0], repositories()), error.faults[0]
+    close, _, _ = near(name.partition("@")[0], repositories()).partition("? ")
+    known = f"{close}? `finescale list bases` has all" if close.startswith("did") else "`finescale list bases` has them"
+    fault = error.faults[0]
     return InputError(Fault(name, f"is no model known here, and {fault.what}", f"{known}; or {fault.fix}"))
 
 
@@ -224,24 +96,52 @@ def tokens_of(name: str) -> int:
     return (public_base(name).pretrain_tokens or 0) if tabled(name) else 0
 
 
-def _at(family: Family, size: Size, repository: str, revision: str) -> PublicBase:
+def checkpoint(name: str) -> Checkpoint:
+    """What ``repository@revision`` of a known family is.
+
+    Raises:
+        InputError: the repository is in no table, or the revision names no step of its training or is known to be bad.
+    """
+    repository, _, revision = name.partition("@")
+    family, size = _entry(repository) or (None, None)
+    if family is None or size is None:
+        raise InputError(Fault(repository, "is in no table of families", near(repository, repositories())))
+    return _step(family, size, repository, revision)
+
+
+def _entry(repository: str) -> tuple[Family, Size] | None:
+    for family in FAMILIES:
+        for label, size in family.sizes.items():
+            if repository == family.repository.format(size=label):
+                return family, size
+    return None
+
+
+def _step(family: Family, size: Size, repository: str, revision: str) -> Checkpoint:
     found = re.fullmatch(family.revision, revision)
     step = int(found["step"]) if found else 0
-    if not 0 < step <= size.steps:
+    if not 0 < step <= size.steps or (step % size.every and step not in size.early):
         what = f"has no revision {revision!r}" if revision else "is named without a revision"
-        fix = f"write {repository}@REVISION as in {family.example}, at most step {size.steps}"
+        fix = f"write {repository}@REVISION as in {family.example}, every {size.every:,} steps to {size.steps:,}"
         raise InputError(Fault(repository, what, fix))
+    if revision in size.bad:
+        raise InputError(Fault(f"{repository}@{revision}", size.bad[revision], "take another revision"))
+    last = size.annealed and step == size.steps
+    return Checkpoint(family.repository, step, step * size.batch_tokens, last, size.seed)
+
+
+def _at(family: Family, size: Size, repository: str, revision: str) -> PublicBase:
     shape = family.shape(size)
     params = family.params(shape)
     return PublicBase(
         name=repository,
         revision=revision,
         digest=f"{repository}@{revision}",
-        tokenizer=family.repository,
+        tokenizer=family.tokenizer or family.repository,
         shape=shape,
         model_params=params.non_embedding,
         total_params=params.total,
-        pretrain_tokens=step * size.batch_tokens,
+        pretrain_tokens=_step(family, size, repository, revision).tokens,
     )
 
 

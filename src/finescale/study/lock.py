@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -20,8 +20,10 @@ from pydantic import ValidationError
 import finescale
 from finescale import registry
 from finescale.errors import Fault, InputError, Refused, StudyError, collecting
+from finescale.lab import sources
 from finescale.lab.corpora.recipes import RECIPES
 from finescale.lab.ladder import count
+from finescale.lab.probes import FLORES
 from finescale.stats.paths import there
 from finescale.study import config, files, relate, remote, store
 from finescale.study.families import public_base
@@ -96,9 +98,27 @@ def read_study(folder: Path, tell: Tell = lambda line: None) -> Study:
     spec = config.read(folder)
     corpus = corpora.fetch(tier=spec.data.tier, source=spec.data.source, tell=tell)
     check_pools(spec, corpus.manifest)
-    tasks = files.digests(spec.tasks, spec.task_names, folder)
+    tasks = files.digests(spec.tasks, [*spec.task_names, *spec.flores], folder)
     models = {name: public_base(name) for name in spec.base.models}
+    check_models(spec.base.models, tell)
     return Study(folder, spec, Digests(corpus=corpus.digest, tasks=tasks, models=models), corpus.manifest)
+
+
+def check_models(names: Iterable[str], tell: Tell) -> None:
+    """Have the weights of published models here, and hold them against each other, before any compute is spent.
+
+    Raises:
+        InputError: a model cannot be had, or two are one and the same file under two names.
+    """
+    places = {}
+    with collecting() as faults:
+        for name in names:
+            tell(f"The weights of {name} are looked for, and fetched if they are not here.")
+            try:
+                places[name] = sources.whole(name)
+            except InputError as error:
+                faults.found += error.faults
+        faults.found += sources.same_weights(places)
 
 
 def preview(path: Path, tell: Tell = lambda line: None) -> Study:
@@ -116,8 +136,9 @@ def preview(path: Path, tell: Tell = lambda line: None) -> Study:
     else:
         check_pools(spec, corpus.manifest)
     here = [name for name, task in spec.tasks.items() if task.paths(folder)]
-    known = files.digests({name: spec.tasks[name] for name in here}, here, folder)
-    tasks = dict.fromkeys(spec.task_names, UNSEEN) | known
+    read = [*here, *(spec.flores if FLORES in here else ())]
+    known = files.digests({name: spec.tasks[name] for name in here}, read, folder)
+    tasks = dict.fromkeys([*spec.task_names, *spec.flores], UNSEEN) | known
     found = Digests(corpus=corpus.digest if corpus else UNSEEN, tasks=tasks)
     return Study(folder, spec, found, corpus.manifest if corpus else {})
 
