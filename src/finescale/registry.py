@@ -56,6 +56,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "backend": {
         "local": "finescale.study.backends.local:LocalBackend",
         "ray": "finescale.study.backends.ray:RayBackend",
+        "slurm": "finescale.study.backends.slurm:SlurmBackend",
     },
 }
 

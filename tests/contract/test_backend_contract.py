@@ -15,7 +15,7 @@ from finescale import registry
 from finescale.errors import StudyError
 from finescale.study.backends import Backend, Ended, Setup
 
-CLUSTERS = {"ray"}
+CLUSTERS = {"ray", "slurm"}
 """Backends that take long to start: once for all tests here, in the slow tier."""
 pytestmark = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in CLUSTERS)) for name in registry.names("backend")]
@@ -53,16 +53,25 @@ def hoard(folder: str, step: str) -> None:
 
 @pytest.fixture(autouse=True)
 def cluster(name: str) -> None:
-    """A Ray cluster of this machine that outlives each test."""
+    """A Ray cluster of this machine that outlives each test; submitit's local executor in the place of Slurm."""
+    if name == "slurm":
+        pytest.importorskip("submitit")
     if name == "ray":
         ray = pytest.importorskip("ray")
         if not ray.is_initialized():
             ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
 
 
+def made_of(name: str, folder: Path, workers: int = 2, preload: str = HERE, memory_bytes: int | None = None) -> Backend:
+    address = "local" if name == "slurm" else None
+    setup = Setup(workers, preload=(preload,), memory_bytes=memory_bytes, address=address, folder=folder)
+    backend: Backend = registry.get("backend", name)(setup)
+    return backend
+
+
 @pytest.fixture
-def backend(name: str) -> Iterator[Backend]:
-    made: Backend = registry.get("backend", name)(Setup(2, preload=(HERE,)))
+def backend(name: str, tmp_path: Path) -> Iterator[Backend]:
+    made = made_of(name, tmp_path)
     yield made
     made.close()
 
@@ -124,7 +133,7 @@ def test_a_cancelled_step_ends_and_is_told(backend: Backend, tmp_path: Path) -> 
 
 
 def test_a_step_that_holds_too_much_is_ended_for_it(name: str, tmp_path: Path) -> None:
-    made: Backend = registry.get("backend", name)(Setup(2, preload=(HERE,), memory_bytes=400 << 20))
+    made = made_of(name, tmp_path, memory_bytes=400 << 20)
     made.submit(f"{HERE}:hoard", str(tmp_path), "large")
     made.submit(f"{HERE}:write", str(tmp_path), "small")
     found = ends(made, 2)
@@ -157,7 +166,7 @@ def test_it_can_be_used_again_after_closing(backend: Backend, tmp_path: Path) ->
 
 
 def test_modules_that_cannot_be_imported_are_named(name: str, tmp_path: Path) -> None:
-    made: Backend = registry.get("backend", name)(Setup(1, preload=("no_such_module",)))
+    made = made_of(name, tmp_path, workers=1, preload="no_such_module")
     made.submit(f"{HERE}:write", str(tmp_path), "a")
     with pytest.raises(StudyError, match="no_such_module"):
         ends(made, 1)

@@ -95,6 +95,7 @@ def run(
             preload=(function.partition(":")[0],),
             memory_bytes=None if limit is None else round(limit * 1e9),
             address=address,
+            options=study.spec.run.slurm,
             folder=study.folder,
         )
         made: Backend = registry.get("backend", backend)(setup)

@@ -60,7 +60,8 @@ class RayBackend:
     """Gives each step to Ray as a task that asks for a CPU per process and the memory a step may hold.
 
     Ray itself never tries a task again: what is tried again, and how often, is the driver's policy. The dashboard
-    of a cluster started here is off, and so are its usage reports. Ray itself listens on every address of a machine: docs/clusters.md.
+    of a cluster started here is off, and so are its usage reports; but Ray's own ports are open on every address of the
+    machine (docs/clusters.md).
 
     Raises:
         InputError: Ray is not installed.
