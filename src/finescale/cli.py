@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -53,6 +54,10 @@ FolderOrFile = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
 Workers = Annotated[int | None, typer.Option(min=1, help="processes at a time; by default one per core")]
+Level = Annotated[
+    float | None,
+    typer.Option(min=0.51, max=0.999, help="probability that an interval holds; by default as study.toml says"),
+]
 On = Annotated[str, typer.Option("--on", help="where steps run; see `finescale list backends`")]
 
 
@@ -190,6 +195,7 @@ def fit(
     column: cli_stats.Rename = None,
     hold_out: cli_stats.HoldOut = None,
     seed: cli_stats.Seed = 0,
+    level: Level = None,
     to: cli_stats.Out = None,
     as_json: Json = False,
 ) -> None:
@@ -198,7 +204,9 @@ def fit(
     A study is fitted as its study.toml says; the options on the law are for a table of runs.
     """
     if target.is_dir():
-        _fit_study(target, as_json)
+        _fit_study(target, level, as_json)
+    elif level is not None:
+        raise InputError(Fault("--level", "is for a study", "finescale forecast --level gives intervals from a table"))
     else:
         cli_stats.fit_table(target, law, factor, by, share, column, hold_out, seed, to, as_json)
 
@@ -210,28 +218,30 @@ app.command()(cli_paper.claims)
 app.add_typer(cli_metrics.app, name="metrics")
 
 
-def _fit_study(folder: Path, as_json: bool) -> None:
+def _fit_study(folder: Path, level: float | None, as_json: bool) -> None:
     from finescale.study.analyse import must_be_fitted
 
-    analysis = _analysis(folder)
+    study = _opened(folder, level)
+    analysis, level = _analysis(study), study.spec.fit.level
     must_be_fitted(analysis)
     every = [analysis.fits, *analysis.others.values()]
     if as_json:
         tables = [
-            {"law": one.law, "table": _rows(one.table()), "held_out": _rows(one.held_out())}
+            {"law": one.law, "level": level}
+            | {"table": _rows(one.table(level)), "held_out": _rows(one.held_out(level))}
             | {"status": {name: vars(status) for name, status in one.status.items()}}
             for one in every
         ]
         _say({"fits": tables})
         return
     for one in every:
-        _print_fits(one)
+        _print_fits(one, level)
 
 
 @app.command()
-def advise(folder: Folder, as_json: Json = False) -> None:
+def advise(folder: Folder, level: Level = None, as_json: Json = False) -> None:
     """Answer the study's question: which method on which base, how surely, and where methods cross."""
-    analysis = _analysis(folder)
+    analysis = _analysis(_opened(folder, level))
     if as_json:
         advice = [
             {"best": one.best, "probability": one.probability, "sentence": one.sentence, "candidates": _rows(one.table)}
@@ -247,7 +257,7 @@ def advise(folder: Folder, as_json: Json = False) -> None:
 @app.command()
 def report(folder: Folder) -> None:
     """Write the study's page, its figures and their numbers."""
-    _write_report(folder, _analysis(folder))
+    _write_report(folder, _analysis(_opened(folder)))
 
 
 @app.command(name="list")
@@ -330,13 +340,20 @@ def _list_failures(outcome: Outcome, console: Console) -> None:
         console.print(f"  {said}", soft_wrap=True)
 
 
-def _analysis(folder: Path) -> Analysis:
-    from finescale.study.analyse import analyse
+def _opened(folder: Path, level: float | None = None) -> Study:
+    """A study that was run before, asked at a level of its own if one is given."""
     from finescale.study.lock import changes, open_study, read_study
 
     study = open_study(folder)
     for change in changes(read_study(folder, told.print)):
         told.print(f"study.toml has changed since it was run: {change}", soft_wrap=True)
+    fit = study.spec.fit if level is None else study.spec.fit.model_copy(update={"level": level})
+    return replace(study, spec=study.spec.model_copy(update={"fit": fit}))
+
+
+def _analysis(study: Study) -> Analysis:
+    from finescale.study.analyse import analyse
+
     return analyse(study)
 
 
@@ -345,8 +362,8 @@ def _answer(study: Study, outcome: Outcome) -> None:
     from finescale.study.analyse import analyse
 
     analysis = analyse(study)
-    _print_fits(analysis.final)
-    _print_held_out(analysis.fits)
+    _print_fits(analysis.final, study.spec.fit.level)
+    _print_held_out(analysis.fits, study.spec.fit.level)
     _print_answer(analysis)
     cost = analysis.cost
     minutes, seconds = divmod(round(cost["wall_seconds"]), 60)
@@ -364,10 +381,10 @@ def _write_report(folder: Path, analysis: Analysis) -> None:
     out.print(f"The page: {page}", soft_wrap=True)
 
 
-def _print_fits(fits: Any) -> None:
-    rows = fits.table()
-    table = Table(title=f"Law {fits.law}: parameters with 90 % intervals, nats per target token")
-    for name in (*fits.by, "parameter", "estimate", "90 % interval", "status"):
+def _print_fits(fits: Any, level: float) -> None:
+    rows, wide = fits.table(level), f"{100 * level:g} % interval"
+    table = Table(title=f"Law {fits.law}: parameters with {wide}s, nats per target token")
+    for name in (*fits.by, "parameter", "estimate", wide, "status"):
         table.add_column(name)
     for row in rows.to_dict("records"):
         groups = [str(row[name]) for name in fits.by]
@@ -376,15 +393,17 @@ def _print_fits(fits: Any) -> None:
     out.print(table)
     for label, outcome in fits.status.items():
         out.print(f"{label}: {outcome}", soft_wrap=True)
-    _print_held_out(fits)
+    _print_held_out(fits, level)
 
 
-def _print_held_out(fits: Any) -> None:
-    held = fits.held_out()
+def _print_held_out(fits: Any, level: float) -> None:
+    held = fits.held_out(level)
     if len(held):
         inside = ((held["observed"] >= held["low"]) & (held["observed"] <= held["high"])).sum()
         error = f"median error {held['relative_error'].median():.1%}, worst {held['relative_error'].max():.1%}"
-        out.print(f"Held out: {len(held)} runs; {error}; {inside} inside their 90 % intervals.\n", soft_wrap=True)
+        out.print(
+            f"Held out: {len(held)} runs; {error}; {inside} inside their {100 * level:g} % intervals.\n", soft_wrap=True
+        )
 
 
 def _print_answer(analysis: Analysis) -> None:

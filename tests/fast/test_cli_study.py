@@ -240,6 +240,19 @@ def test_fit_recovers_the_toy_law(cli: Cli, finished: Path) -> None:
     }
 
 
+def test_a_level_of_ones_own_widens_the_intervals_and_moves_no_estimate(cli: Cli, finished: Path) -> None:
+    (usual,) = json.loads(cli("fit", finished, "--json").stdout)["fits"]
+    (wide,) = json.loads(cli("fit", finished, "--level", "0.99", "--json").stdout)["fits"]
+    assert (usual["level"], wide["level"]) == (0.9, 0.99)
+    assert [row["estimate"] for row in wide["table"]] == [row["estimate"] for row in usual["table"]]
+    pairs = [pair for pair in zip(usual["held_out"], wide["held_out"], strict=True) if pair[0]["high"] > pair[0]["low"]]
+    assert pairs
+    assert all(w["high"] - w["low"] > u["high"] - u["low"] for u, w in pairs)
+    assert "99 % interval" in cli("fit", finished, "--level", "0.99").stdout
+    assert cli("advise", finished, "--level", "0.5").returncode == 1
+    assert cli("fit", __file__, "--level", "0.8").returncode == 1
+
+
 def test_advise_names_the_better_method(cli: Cli, finished: Path) -> None:
     said = json.loads(cli("advise", finished, "--json").stdout)
     assert [one["best"]["method"] for one in said["advice"]] == ["lora", "lora"]
