@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from study_toy import TOML
 
 from finescale.errors import InputError
-from finescale.study import config
+from finescale.study import config, files
 
 
 def read(folder: Path, toml: str) -> config.StudySpec:
@@ -273,6 +273,15 @@ def test_probes_by_task_name_tasks_of_the_study(tmp_path: Path) -> None:
     assert spec.probes("mt-en-de") == (), "a task's own list goes before that of all, and may be empty"
 
 
+def test_a_copy_of_flores_can_be_named_and_nothing_else_said_of_it(tmp_path: Path) -> None:
+    probed = '[evaluate]\nprobes = ["flores:fr-de", "flores:en-de@1"]\n[tasks.flores]\nmirror = "here"\n'
+    spec = read(tmp_path, TOML + probed)
+    assert spec.flores == ("flores:fr-de", "flores:en-de@1")
+    assert files.paths_by_task(spec.tasks, tmp_path) == {"flores": tmp_path / "here"}
+    told = faults(tmp_path, TOML + probed + 'languages = ["fr"]\n')
+    assert "read by probes alone" in told["tasks.flores.languages"]
+
+
 def test_a_task_is_no_probe_of_itself(tmp_path: Path) -> None:
     spec = read(tmp_path, TOML + '[evaluate]\nprobes = ["task:mt-en-de", "text:de"]\n')
     assert spec.probes("mt-en-de") == ("text:de",)
@@ -283,6 +292,15 @@ def test_decoded_metrics_need_decoded_answers(tmp_path: Path) -> None:
     assert "did you mean 'chrf'" in found["evaluate.metrics[1]"]
     assert "decoded = 200" in faults(tmp_path, TOML + '[evaluate]\nmetrics = ["bleu"]\n')["evaluate.decoded"]
     assert read(tmp_path, TOML + '[evaluate]\nmetrics = ["nll"]\n').evaluate.decoded == 0, "sums need no answers"
+
+
+def test_models_with_different_tokenizers_are_no_one_study(tmp_path: Path) -> None:
+    toml = TOML.replace('ladder = ["xs", "s"]\npretrain_tokens = [10_000, 20_000]', "models = [MODELS]")
+    pythia, olmo = "EleutherAI/pythia-160m@step1000", "allenai/OLMo-1B-hf@step20000-tokens84B"
+    mixed = faults(tmp_path, toml.replace("MODELS", f'"{pythia}", "{olmo}"'))
+    assert "bits per byte" in mixed["base.models"]
+    deduped = "EleutherAI/pythia-70m-deduped@step1000"
+    assert len(read(tmp_path, toml.replace("MODELS", f'"{pythia}", "{deduped}"')).base.models) == 2
 
 
 def test_shapes_of_ones_own(tmp_path: Path) -> None:

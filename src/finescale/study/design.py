@@ -11,7 +11,7 @@ from finescale import registry
 from finescale.lab import probes
 from finescale.lab.ladder import LIBRARIES
 from finescale.study.cost import step_memory
-from finescale.study.families import params_of
+from finescale.study.families import checkpoint, params_of, repositories
 from finescale.study.lock import Study
 from finescale.study.pace import measured, work_of
 from finescale.study.plan import Kind, Plan, Step, size_label
@@ -227,12 +227,22 @@ def _notes(spec: StudySpec) -> Iterator[str]:
         yield f"one factor at a time: all but the base varies on {where} alone, around {tokens} pretraining tokens"
     if spec.base.pretraining == "checkpoints":
         yield "checkpoints of one run are not annealed: what looks like pretraining size is in part the learning rate"
+    yield from _unannealed(spec)
     yield from _refused_metrics(spec)
     yield from _idle_ranks(spec)
     yield from _long_probes(spec)
     if (price := spec.budget.usd_per_1000_examples) is not None:
         most = max(max(spec.examples(name, task)) for name in spec.methods for task in spec.finetune.tasks)
         yield f"{most:,} examples of one task cost {most / 1000 * price:,.2f} USD"
+
+
+def _unannealed(spec: StudySpec) -> Iterator[str]:
+    known = [checkpoint(name) for name in spec.base.models if name.partition("@")[0] in repositories()]
+    if open_ended := sum(not one.annealed for one in known):
+        yield (
+            f"{open_ended} of {len(known)} revisions are on the way of a run, not annealed: "
+            "what looks like pretraining size is in part the learning rate"
+        )
 
 
 def _refused_metrics(spec: StudySpec) -> Iterator[str]:

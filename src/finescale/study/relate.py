@@ -29,6 +29,10 @@ from finescale.study.spec import (
     RateSearchChoice,
 )
 
+ONE_STUDY_EACH = (
+    "make one study of each, join their tables (`finescale table`) and fit bits per byte: "
+    "finescale fit all.csv --column loss=nats --column bits_per_byte=loss"
+)
 TASK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 RUNG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]{0,59}")
 """Names become names of folders and files, and cells of tables that other programs open."""
@@ -125,12 +129,7 @@ def _bases(base: Base, faults: Faults) -> None:
         faults.add("base.pretrain_tokens", "stands beside base.models", "a revision says how long a model was trained")
     if "schedule" in base.recipe.model_fields_set:
         faults.add("base.recipe.schedule", "follows from base.pretraining", "leave it out")
-    for index, name in enumerate(base.models):
-        try:
-            public_base(name)
-        except InputError as error:
-            fault = error.faults[0]
-            faults.add(f"base.models[{index}]", f"{fault.where} {fault.what}", fault.fix)
+    _published(base, faults)
     for name in base.shapes:
         where = f"base.shapes.{name}"
         if not RUNG_NAME.fullmatch(name):
@@ -139,6 +138,20 @@ def _bases(base: Base, faults: Faults) -> None:
             faults.add(where, "is the name of a built-in rung", "choose another name")
         for fault in ladder.faults(shape_of(name, base), where):
             faults.add(fault.where, fault.what, fault.fix)
+
+
+def _published(base: Base, faults: Faults) -> None:
+    """Every model is known or here, and all read text in the same tokens: else a nat per token means as many things."""
+    tokenizers: dict[str, str] = {}
+    for index, name in enumerate(base.models):
+        try:
+            tokenizers.setdefault(public_base(name).tokenizer, name)
+        except InputError as error:
+            fault = error.faults[0]
+            faults.add(f"base.models[{index}]", f"{fault.where} {fault.what}", fault.fix)
+    if len(tokenizers) > 1:
+        what = f"{' and '.join(tokenizers.values())} have different tokenizers, whose losses per token are no one scale"
+        faults.add("base.models", what, ONE_STUDY_EACH)
 
 
 def pretraining_sizes(base: Base) -> set[int]:
