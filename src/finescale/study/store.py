@@ -44,10 +44,14 @@ def write_json(path: Path, value: Any, durable: bool = True) -> None:
     """
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     aside = path.with_name(path.name + ".tmp")
-    aside.write_text(text, encoding="utf-8")
-    if durable:
-        sync(aside)
-    aside.replace(path)
+    try:
+        aside.write_text(text, encoding="utf-8")
+        if durable:
+            sync(aside)
+        aside.replace(path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
     if durable:
         sync(path.parent)
 
@@ -133,6 +137,7 @@ class Store:
         part.mkdir(parents=True, exist_ok=True)
         for name in PASSING:
             (part / name).unlink(missing_ok=True)
+            (part / f"{name}.tmp").unlink(missing_ok=True)
         asked: dict[str, Any] = {"id": step.id, "kind": step.kind, "label": step.label, "needs": step.needs}
         asked |= {"parts": parts, "shards": shards}
         write_json(part / SPEC, asked | {"spec": step.spec.model_dump(mode="json")}, durable=False)
