@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 from test_lab_tasks_own import task_of, write
 from tiny_corpus import SUMMARIES, write_tiny_corpus
 from tokenizers import Tokenizer
@@ -251,3 +252,16 @@ def test_sizes_and_languages_are_known_before_anything_is_read(corpus: str) -> N
     assert registry.get("task", "wmt14-de-en").size({}) == 4_508_785
     assert registry.get("task", "wmt19-zh-en").size({}) is None
     assert summarise.languages_in("starter") == ("en", "de")
+
+
+def test_ids_beyond_two_bytes_are_kept_whole(tmp_path: Path) -> None:
+    """Public vocabularies have up to 256 thousand tokens (BLOOM 250,880; OLMo 2 100,352)."""
+    for largest, stored in ((65_535, np.uint16), (250_000, np.uint32)):
+        ids = np.array([5, largest], np.uint32)
+        row = prepare.Encoded(Rendered("a", "b", ""), ids, ids[::-1], 1)
+        prepare.write_sets(tmp_path, "task", {"train": [row], "dev": [row]})
+        (found,) = prepare.load_split(tmp_path, "task", "train")
+        assert found.prompt.tolist() == [5, largest]
+        assert found.target.tolist() == [largest, 5]
+        with safe_open(tmp_path / "task.safetensors", "np") as file:
+            assert file.get_tensor("train/ids").dtype == stored

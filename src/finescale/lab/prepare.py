@@ -35,6 +35,7 @@ from finescale.lab.tasks import Rendered
 from finescale.lab.tokenizer import OWN, Marks
 
 Tell = Callable[[float], None]
+Ids = NDArray[Any]
 VALID_SHARE = 0.02
 TOKENIZER_CHARACTERS = 1_500_000
 """Characters of each language the vocabulary is learned from."""
@@ -50,8 +51,8 @@ class Encoded:
     """A rendered example with its tokens, the target's UTF-8 bytes and its language's place among the task's."""
 
     text: Rendered
-    prompt: NDArray[np.uint16]
-    target: NDArray[np.uint16]
+    prompt: Ids
+    target: Ids
     bytes: int
     stratum: int = 0
 
@@ -80,13 +81,13 @@ def prepare(
     read = [_encoded(texts[language], words) for language in spec.languages]
     stream, owner = _stream(read, spec.stream_tokens, marks.end)
     held = int(len(stream) * VALID_SHARE)
-    save_file({"train": stream[held:], "valid": stream[:held]}, out / "stream.safetensors")
+    save_file({"train": _narrow(stream[held:]), "valid": _narrow(stream[:held])}, out / "stream.safetensors")
     tell(0.6)
     findings: list[str] = []
     tasks, tests = {}, {}
     for task in spec.tasks:
         sets, facts = _task(task, pool(task, corpus, files), words, marks, findings)
-        _write(out, task.name, sets)
+        write_sets(out, task.name, sets)
         tasks[task.name], tests[task.name] = facts, sets["test"]
     tell(0.8)
     clean = {task.name for task in spec.tasks if task.source == "corpus" and corpus.manifest["leaks"]["remaining"] == 0}
@@ -98,7 +99,7 @@ def prepare(
         rows = _probe(probe, spec, corpus, files, words, marks, tests, valid)
         kept = _kept(rows, (spec.context, spec.context), probe.examples, together=spec.context)
         probed[probe.name] = {"test": _counts(f"probe {probe.name!r}", "test", rows, kept, probe.examples, findings)}
-        _write(out, probe.name, {"test": kept[1]})
+        write_sets(out, probe.name, {"test": kept[1]})
     tell(1.0)
     return {
         "vocab": words.get_vocab_size(),
@@ -119,7 +120,7 @@ def _learned(texts: Mapping[str, list[str]], spec: DataSpec, out: Path) -> Token
     return words
 
 
-def load_stream(folder: Path) -> dict[str, NDArray[np.uint16]]:
+def load_stream(folder: Path) -> dict[str, NDArray[Any]]:
     """``train`` and ``valid`` token streams of a prepared folder."""
     return dict(load_file(folder / "stream.safetensors"))
 
@@ -149,6 +150,11 @@ def _file(folder: Path, name: str, ending: str) -> Path:
     return folder / f"{name.replace(':', '@')}{ending}"
 
 
+def _narrow(ids: Ids) -> NDArray[Any]:
+    """Token ids as they are stored: in two bytes where the vocabulary allows it."""
+    return ids.astype(np.uint16) if ids.max(initial=0) < 2**16 else ids
+
+
 def _first(texts: Iterable[str], characters: int) -> Iterator[str]:
     for text in texts:
         if characters <= 0:
@@ -164,13 +170,13 @@ def _encoded(texts: list[str], words: Tokenizer) -> Iterator[list[int]]:
         yield from (encoding.ids for encoding in found)
 
 
-def _stream(languages: list[Iterator[list[int]]], most: int, end: int) -> tuple[NDArray[np.uint16], NDArray[np.int16]]:
+def _stream(languages: list[Iterator[list[int]]], most: int, end: int) -> tuple[Ids, NDArray[np.int16]]:
     """Documents of all languages in one stream, always the next of the language that has the fewest tokens so far.
 
     Returns:
         The tokens, and the place of each token's language.
     """
-    pieces: list[NDArray[np.uint16]] = []
+    pieces: list[Ids] = []
     owners: list[int] = []
     have = [0] * len(languages)
     while sum(have) < most:
@@ -178,7 +184,7 @@ def _stream(languages: list[Iterator[list[int]]], most: int, end: int) -> tuple[
         document = next(languages[language], None)
         if document is None:
             break
-        pieces.append(np.array([*document, end], np.uint16))
+        pieces.append(np.array([*document, end], np.uint32))
         owners.append(language)
         have[language] += len(pieces[-1])
     owner = np.repeat(np.array(owners, np.int16), [len(piece) for piece in pieces])
@@ -222,8 +228,8 @@ def encode(
         for row, prompt, target in zip(batch, prompts, targets, strict=True):
             yield Encoded(
                 row,
-                np.array([*marks.before, *prompt.ids], np.uint16),
-                np.array([*target.ids, marks.end], np.uint16),
+                np.array([*marks.before, *prompt.ids], np.uint32),
+                np.array([*target.ids, marks.end], np.uint32),
                 len(row.target.encode()),
                 languages.index(row.language) if row.language in languages else 0,
             )
@@ -265,13 +271,13 @@ def _counts(
     return {"read": len(rows), "too_long": long, "kept": len(kept[1])}
 
 
-def _write(out: Path, name: str, sets: Mapping[str, list[Encoded]]) -> None:
+def write_sets(out: Path, name: str, sets: Mapping[str, list[Encoded]]) -> None:
     """The files of a task or probe."""
     arrays: dict[str, NDArray[Any]] = {}
     frames = []
     for split, rows in sets.items():
         flat = [piece for row in rows for piece in (row.prompt, row.target)]
-        arrays[f"{split}/ids"] = np.concatenate(flat)
+        arrays[f"{split}/ids"] = _narrow(np.concatenate(flat))
         arrays[f"{split}/lengths"] = np.array([len(piece) for piece in flat], np.int32)
         arrays[f"{split}/bytes"] = np.array([row.bytes for row in rows], np.int32)
         arrays[f"{split}/stratum"] = np.array([row.stratum for row in rows], np.int16)
@@ -324,7 +330,7 @@ def _probe(
     words: Tokenizer,
     marks: Marks,
     tests: Mapping[str, list[Encoded]],
-    valid: Mapping[str, NDArray[np.uint16]],
+    valid: Mapping[str, Ids],
 ) -> list[Encoded]:
     """All rows a probe could have, before those too long for the context are left out."""
     if probe.kind == "task":
@@ -332,7 +338,7 @@ def _probe(
     if probe.kind == "translation":
         return list(encode(probes.translation(probe, corpus, files.get(probes.FLORES)), (), words, marks))
     rows = probes.text_rows(valid[probe.tgt or ""], spec.context, probe.examples)
-    prompt = np.array(marks.before or (marks.end,), np.uint16)
+    prompt = np.array(marks.before or (marks.end,), np.uint32)
     return [
         Encoded(
             Rendered("", words.decode(row.tolist()), probe.tgt or ""), prompt, row, tokenizer.byte_count(row, words)
