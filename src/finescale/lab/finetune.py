@@ -31,6 +31,37 @@ WIDENINGS = 2
 """How often a rate search that ends at an edge of its grid may go one step further out."""
 
 
+class Whole:
+    """How a training is spread over processes: here it is one's alone. ``finescale.lab.sharded`` has the other way."""
+
+    def spread(self, net: Any, attached: Attached) -> Attached:
+        """What this process trains of what a method attached."""
+        return attached
+
+    def mine(self, batch: list[Example]) -> tuple[list[Example], int]:
+        """This process's examples of a batch, and how many of them count."""
+        return batch, len(batch)
+
+    def optimiser(self, *args: Any, **options: Any) -> Optimiser:
+        """An optimiser of what this process trains."""
+        return Optimiser(*args, **options)
+
+
+ALONE = Whole()
+
+
+@dataclass(frozen=True)
+class Job:
+    """Where the examples of a training are, and in how many processes it is done."""
+
+    base: str
+    data: str
+    task: str
+    examples: int
+    seed_subset: int
+    shards: int
+
+
 @dataclass
 class Tuned:
     """What training on one subset left: the best weights by dev loss, and how it got there."""
@@ -61,6 +92,7 @@ def finetune(
     tell: Tell,
     parts: int = 1,
     keep: Keep = "scores",
+    shards: int = 1,
 ) -> dict[str, Any]:
     """Finetune and score one run.
 
@@ -74,6 +106,7 @@ def finetune(
         tell: is told the fraction done.
         parts: in how many parts a batch is worked through, where memory is short; the numbers are the same.
         keep: which weights are left in ``out`` as well: none, adapters, or the best checkpoint.
+        shards: processes that share the training, where a base is too large for one; the losses are the same.
 
     Returns:
         The record; losses are nats per target token. A run that diverged or never beat the untouched base is flagged.
@@ -85,11 +118,13 @@ def finetune(
     method: Method = registry.get("method", spec.method.name)
     learning_rate = _rate(spec, rate, method, shape)
     train_set = subset(load_split(data, spec.task.name, "train"), spec.examples, spec.seed_subset)
+    job = Job(str(base), str(data), spec.task.name, spec.examples, spec.seed_subset, shards)
     sets = evaluate.sets_of(spec, data, parts)
     zero = [evaluate.untouched(net, base, one) for one in sets]
     zero_dev = evaluate.mean_nats(evaluate.untouched_rows(net, base, sets[0], "dev"))
     seeds, dev_set = (spec.seed_init, spec.seed_order), sets[0].examples("dev")
-    tuned = tune(net, spec.method, spec.recipe, learning_rate, train_set, dev_set, zero_dev, seeds, tell, parts)
+    how = spec.method, spec.recipe, learning_rate
+    tuned = _tuned(job, out, net, *how, train_set, dev_set, zero_dev, seeds, tell, parts)
     trained = time.perf_counter()
     judged = [evaluate.judge(net, one, tuned.attached.prefix) for one in sets]
     rows = judged[0].rows
@@ -120,7 +155,9 @@ def finetune(
     }
 
 
-def search_rate(spec: RateSearch, out: Path, data: Path, base: Path, tell: Tell, parts: int = 1) -> dict[str, Any]:
+def search_rate(
+    spec: RateSearch, out: Path, data: Path, base: Path, tell: Tell, parts: int = 1, shards: int = 1
+) -> dict[str, Any]:
     """Find a method's learning rate by dev loss over the declared grid, widened where the best lies at an edge.
 
     Returns:
@@ -133,6 +170,7 @@ def search_rate(spec: RateSearch, out: Path, data: Path, base: Path, tell: Tell,
     zero_dev = evaluate.mean_nats(
         evaluate.untouched_rows(model.load(base), base, EvaluationSet(data, spec.task.name, parts=parts), "dev")
     )
+    job = Job(str(base), str(data), spec.task.name, spec.examples, spec.seed, shards)
     trials: dict[float, Tuned] = {}
     todo = list(spec.grid)
     budget = len(todo) + WIDENINGS
@@ -140,9 +178,8 @@ def search_rate(spec: RateSearch, out: Path, data: Path, base: Path, tell: Tell,
         rate = todo.pop(0)
         seeds = spec.seed, spec.seed
         net = model.load(base)
-        trials[rate] = tune(
-            net, spec.method, spec.recipe, rate, train_set, dev_set, zero_dev, seeds, lambda _: None, parts
-        )
+        how = spec.method, spec.recipe, rate
+        trials[rate] = _tuned(job, out, net, *how, train_set, dev_set, zero_dev, seeds, lambda _: None, parts)
         tell(len(trials) / budget)
         if not todo and len(trials) < budget:
             todo = _wider(sorted(trials), _best(trials))
@@ -159,6 +196,15 @@ def search_rate(spec: RateSearch, out: Path, data: Path, base: Path, tell: Tell,
     } | _since(began)
 
 
+def _tuned(job: Job, out: Path, net: Any, *how: Any) -> Tuned:
+    """``tune`` in this process, or in as many as the job says."""
+    if job.shards == 1:
+        return tune(net, *how)
+    from finescale.lab import sharded  # it stands on this module
+
+    return sharded.tune(job, out, net, *how)
+
+
 def tune(
     net: Any,
     spec: MethodSpec,
@@ -170,16 +216,19 @@ def tune(
     seeds: tuple[int, int],
     tell: Tell,
     parts: int = 1,
+    whole: Whole = ALONE,
 ) -> Tuned:
     """Train ``net`` in place by a method and leave it at its best dev check, or as it was if none beats ``zero_dev``.
 
     ``seeds`` are of initialisation and order; a batch is worked through in ``parts`` with the same outcome.
+    ``whole`` says how the training is spread over processes.
     """
     method: Method = registry.get("method", spec.name)
     row = model.row(net)
-    attached = method.attach(net, spec.pet_size or 0, {**method.options, **spec.options}, seeds[0])
+    attached = attach(net, spec, seeds[0])
+    attached = whole.spread(net, attached)
     tuned = Tuned(attached, zero_dev, best_dev=zero_dev)
-    optimiser = _optimiser(attached, method, recipe)
+    optimiser = _optimiser(attached, method, recipe, whole)
     steps = recipe.steps(len(train_set))
     checks = {round(steps * (i + 1) / recipe.dev_checks) for i in range(recipe.dev_checks)}
     batches = _Batches(train_set, recipe.batch_examples, seeds[1])
@@ -187,7 +236,7 @@ def tune(
     stale = 0
 
     def losses_of(step: int) -> Iterator[tuple[torch.Tensor, int]]:
-        return _losses(net, batches.at(step), row, attached.prefix, parts)
+        return _losses(net, batches.at(step), row, attached.prefix, parts, whole)
 
     def after(step: Step) -> bool:
         nonlocal best, stale
@@ -214,8 +263,14 @@ def tune(
     return tuned
 
 
-def _optimiser(attached: Attached, method: Method, recipe: FinetuneRecipe) -> Optimiser:
-    return Optimiser(
+def attach(net: Any, spec: MethodSpec, seed: int) -> Attached:
+    """Make ``net`` trainable by a method at one PET size, initialised by ``seed``."""
+    method: Method = registry.get("method", spec.name)
+    return method.attach(net, spec.pet_size or 0, {**method.options, **spec.options}, seed)
+
+
+def _optimiser(attached: Attached, method: Method, recipe: FinetuneRecipe, whole: Whole) -> Optimiser:
+    return whole.optimiser(
         attached.trainable,
         recipe.weight_decay,
         recipe.clip,
@@ -226,19 +281,18 @@ def _optimiser(attached: Attached, method: Method, recipe: FinetuneRecipe) -> Op
 
 
 def _losses(
-    net: Any, batch: list[Example], row: int, prefix: torch.Tensor | None, parts: int
+    net: Any, batch: list[Example], row: int, prefix: torch.Tensor | None, parts: int, whole: Whole
 ) -> Iterator[tuple[torch.Tensor, int]]:
     """Loss and tokens of each part of a batch; the losses add up to the mean over the batch's target tokens."""
     targets = sum(len(example.target) for example in batch)
-    for some in _split(batch, parts):
-        packed = pack(some, row, 0 if prefix is None else len(prefix))
-        weights_N = torch.full((len(packed.at_N),), 1 / targets)
-        yield model.nats(net, packed, prefix, weights_N)[0], packed.tokens
-
-
-def _split(batch: list[Example], parts: int) -> Iterator[list[Example]]:
+    batch, counted = whole.mine(batch)
+    length = 0 if prefix is None else len(prefix)
     size = -(-len(batch) // parts)
-    yield from (batch[start : start + size] for start in range(0, len(batch), size))
+    for start in range(0, len(batch), size):
+        packed = pack(batch[start : start + size], row, length)
+        weights_N = (packed.owner_N < counted - start) / targets
+        tokens = sum(length + len(e.prompt) + len(e.target) for e in batch[start : min(start + size, counted)])
+        yield model.nats(net, packed, prefix, weights_N)[0], tokens
 
 
 class _Batches:

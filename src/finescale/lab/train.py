@@ -77,7 +77,7 @@ class Optimiser:
             master = self.masters[name]
             if master is not parameter:
                 master.grad = None if parameter.grad is None else parameter.grad.float()
-        norm = torch.nn.utils.clip_grad_norm_(list(self.masters.values()), self.clip)
+        norm = self.clip_gradients()
         for group in self.inner.param_groups:
             group["lr"] = rate
         self.inner.step()
@@ -86,7 +86,15 @@ class Optimiser:
                 parameter.grad = self.masters[name].grad = None
                 if self.masters[name] is not parameter:
                     parameter.copy_(self.masters[name])
-        return float(norm)
+        return norm
+
+    def clip_gradients(self) -> float:
+        """Scale the gradients down to a global norm of ``clip`` at most; returns the norm before."""
+        return float(torch.nn.utils.clip_grad_norm_(list(self.masters.values()), self.clip))
+
+    def total(self, loss: float, tokens: int) -> tuple[float, int]:
+        """Loss and tokens of a part of a batch over all processes that share the training: here there is one."""
+        return loss, tokens
 
     def weights(self) -> dict[str, torch.Tensor]:
         """Copies of the masters by name, fp32."""
@@ -142,7 +150,8 @@ def train(
     for step in steps:
         value, tokens = 0.0, 0
         for loss, read in losses_of(step):
-            value, tokens = value + float(loss.detach()), tokens + read
+            more, read = optimiser.total(float(loss.detach()), read)
+            value, tokens = value + more, tokens + read
             if not math.isfinite(value):
                 raise Diverged(step)
             loss.backward()  # type: ignore[no-untyped-call]

@@ -27,6 +27,7 @@ from finescale.study.lock import Study, write_lock
 from finescale.study.pace import Pace, measured, work_of
 from finescale.study.plan import Step
 from finescale.study.policy import Attempt, Breaker, Failure, classify, next_attempt, of_exit
+from finescale.study.shards import shards_of
 from finescale.study.space import refuse_if_too_small
 
 WORK = "finescale.study.worker:work"
@@ -83,7 +84,8 @@ def run(
         StudyError: another driver holds the study, the disk cannot hold what it would write, or the same cause of
             failure struck too often.
     """
-    workers = workers or study.spec.run.workers or cores()
+    cpus = max(shards_of(study, step) for step in study.plan.steps.values())
+    workers = workers or study.spec.run.workers or max(1, cores() // cpus)
     refuse_if_too_small(study)
     with study.store.lease(tell) as lease:
         write_lock(study)
@@ -94,6 +96,7 @@ def run(
             keep_open=(lease.descriptor,),
             preload=(function.partition(":")[0],),
             memory_bytes=None if limit is None else round(limit * 1e9),
+            cpus=cpus,
             address=address,
             options=study.spec.run.slurm,
             folder=study.folder,
@@ -136,6 +139,7 @@ class _Driver:
         function: str,
         only: Collection[str] | None,
     ) -> None:
+        self.study = study
         self.folder, self.store, self.steps = study.folder, study.store, study.plan.steps
         self.backend, self.workers, self.lease, self.show, self.function = backend, workers, lease, show, function
         self.most_minutes = study.spec.run.minutes
@@ -187,7 +191,8 @@ class _Driver:
 
     def submit(self, id: str) -> None:
         """Begin a step and give it to the backend."""
-        self.store.begin(self.steps[id], self.attempts[id].parts)
+        step = self.steps[id]
+        self.store.begin(step, self.attempts[id].parts, shards_of(self.study, step))
         self.begun[id] = time.monotonic()
         self.backend.submit(self.function, self.store.address, id)
 

@@ -183,6 +183,9 @@ class RunChoice(Section):
     )
     memory_gb: Positive | None = Field(default=None, description="most memory a step may hold; by default any")
     minutes: Positive | None = Field(default=None, description="longest a step may take; by default any")
+    shards: Count | None = Field(
+        default=None, description="processes that share the finetuning of one run; by default as memory_gb needs"
+    )
     slurm: dict[str, str | int] = Field(default={}, description="what sbatch is told, as in partition = \"cpu\"")
     keep: Literal["scores", "adapters", "best"] = Field(
         default="scores", description="weights that runs leave: none, adapters (PEFT's format), or best checkpoints too"

@@ -25,7 +25,7 @@ def work(folder: str, step_id: str) -> None:
 def execute(root: Path, part: Path, tell: Teller) -> dict[str, Any]:
     """Do the work of the step whose working folder is ``part`` and return its record."""
     asked = store.read_json(part / "spec.json")
-    spec, needs, parts = asked["spec"], asked["needs"], asked["parts"]
+    spec, needs, parts, shards = (asked[key] for key in ("spec", "needs", "parts", "shards"))
     place = {role: root / store.FOLDERS[_KIND_OF_ROLE[role]] / needed for role, needed in needs.items()}
     match asked["kind"]:
         case "data":
@@ -45,10 +45,12 @@ def execute(root: Path, part: Path, tell: Teller) -> dict[str, Any]:
                 BaseSpec.model_validate(spec), part, place["data"], place.get("previous"), tell, parts
             )
         case "rate":
-            return steps.search_rate(RateSearch.model_validate(spec), part, place["data"], place["base"], tell, parts)
+            search = RateSearch.model_validate(spec)
+            return steps.search_rate(search, part, place["data"], place["base"], tell, parts, shards)
         case _:
             run, keep = RunSpec.model_validate(spec), lock.open_study(root).spec.run.keep
-            return steps.finetune(run, part, place["data"], place["base"], place.get("rate"), tell, parts, keep)
+            folders = place["data"], place["base"], place.get("rate")
+            return steps.finetune(run, part, *folders, tell, parts, keep, shards)
 
 
 _KIND_OF_ROLE: dict[str, Kind] = {"data": "data", "base": "base", "previous": "base", "rate": "rate"}
