@@ -25,7 +25,16 @@ import json
 import math
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 FACTORS = ("model_params", "pretrain_tokens", "pet_params", "examples")
 
@@ -64,6 +73,11 @@ def _refuse_nonfinite(value: Any) -> None:
     elif isinstance(value, list | tuple):
         for item in value:
             _refuse_nonfinite(item)
+
+
+def _without(dumped: dict[str, Any], key: str, nothing: Any) -> dict[str, Any]:
+    """A noun's values without one that says nothing, which so moves no identity made before it could be said."""
+    return {name: value for name, value in dumped.items() if name != key or value != nothing}
 
 
 class Shape(Noun):
@@ -108,6 +122,11 @@ class ProbeSpec(Noun):
     task: str | None = None
     shots: NonNegativeInt = 0
     examples: PositiveInt = 200
+    digest: str | None = Field(default=None, description="SHA-256 of its own data set; None: it reads the corpus")
+
+    @model_serializer(mode="wrap")
+    def _plain(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without(dump(self), "digest", None)
 
 
 class EvaluateSpec(Noun):
@@ -117,6 +136,11 @@ class EvaluateSpec(Noun):
     decoded: NonNegativeInt = Field(default=0, description="test examples decoded; 0: none")
     beams: PositiveInt = 1
     probes: tuple[str, ...] = Field(default=(), description="names of the DataSpec's probes that are evaluated")
+    digests: dict[str, str] = Field(default={}, description="digest of each probe that reads a data set of its own")
+
+    @model_serializer(mode="wrap")
+    def _plain(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without(dump(self), "digests", {})
 
 
 class DataSpec(Noun):

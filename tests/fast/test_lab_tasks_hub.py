@@ -86,6 +86,18 @@ def test_flores_is_read_in_both_layouts_and_asked_about_after_demonstrations(nam
     assert not any(row.target in other.prompt for row in rows for other in rows), "the test is nobody's demonstration"
 
 
+def test_flores_is_known_by_its_content_and_its_languages(tmp_path: Path) -> None:
+    mirror = write_flores(tmp_path, "facebook/flores")
+    before = hub.flores_digest(("fr", "zh"), mirror)
+    probe = parse("flores:fr-zh").model_copy(update={"digest": before})
+    assert len(translation(probe, NO_CORPUS, mirror)) == 4
+    readme = mirror / "facebook" / "flores" / "README.md"
+    readme.write_text(readme.read_text() + "more")
+    assert hub.flores_digest(("fr", "zh"), mirror) != before
+    with pytest.raises(InputError, match="probe 'flores:fr-zh': the data set it reads has changed"):
+        translation(probe, NO_CORPUS, mirror)
+
+
 def test_what_cannot_be_had_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for place in (None, tmp_path):

@@ -16,11 +16,12 @@ from study_toy import TOML, toy_study
 from finescale.core import BaseSpec, MethodSpec, RunSpec, canonical_json
 from finescale.errors import InputError, Refused
 from finescale.lab.ladder import shape, train_flops
+from finescale.study import config
 from finescale.study.cost import pretrain_work
 from finescale.study.design import Span, summarise
 from finescale.study.families import checkpoint, public_base
 from finescale.study.lock import Study, write_lock
-from finescale.study.plan import Plan, make_plan, size_label
+from finescale.study.plan import Digests, Plan, make_plan, size_label
 
 
 def widened(study: Study, **finetune: object) -> Plan:
@@ -355,6 +356,26 @@ def test_what_will_be_refused_or_left_out_is_noted(tmp_path: Path, monkeypatch: 
         "en-de@3: demonstrations take about 105 of 128 tokens; questions too long for the rest are left out"
     ]
     assert not [note for note in summarise(toy_study(tmp_path / "plain", TOML)).notes if "refused" in note]
+
+
+def test_flores_enters_the_identity_of_the_runs_it_judges_and_of_no_others(tmp_path: Path) -> None:
+    asked = '[tasks.flores]\nmirror = "there"\n[evaluate]\nprobes = ["flores:fr-de", "text:en"]\n'
+    spec = config.read(toy_study(tmp_path, TOML + asked).folder)
+    assert spec.flores == ("flores:fr-de",)
+    plans = [
+        make_plan(spec, Digests(corpus="0" * 64, tasks={"flores:fr-de": digest} if digest else {}))
+        for digest in ("", "one", "other")
+    ]
+    runs = [{run.id for run in plan.of("run")} for plan in plans]
+    assert not runs[0] & runs[1]
+    assert not runs[1] & runs[2]
+    assert len({plan.of("data")[0].id for plan in plans}) == 3
+    assert [base.id for base in plans[0].of("base")] == [base.id for base in plans[2].of("base")]
+    plain = plans[0].of("run")[0].spec.model_dump(mode="json")
+    assert "digests" not in plain["evaluate"], "what reads the corpus alone keeps the identity it had"
+    run = plans[1].of("run")[0].spec
+    assert RunSpec.model_validate(run.model_dump(mode="json")) == run
+    assert run.evaluate.digests == {"flores:fr-de": "one"}
 
 
 def test_rates_may_be_searched_on_each_task(tmp_path: Path) -> None:

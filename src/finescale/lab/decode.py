@@ -18,6 +18,8 @@ import torch
 from numpy.typing import NDArray
 from transformers import DynamicCache
 
+from finescale.lab import model
+
 BATCH = 64
 MASKED = -1e9
 
@@ -74,23 +76,17 @@ class _Laid:
 
 
 def _lay_out(net: Any, prompts: Sequence[Ids], prefix: torch.Tensor | None) -> _Laid:
-    width = max(len(prompt) for prompt in prompts)
+    """The soft prompt stands directly before the prompt's first token, behind the padding."""
+    length = 0 if prefix is None else len(prefix)
+    width = length + max(len(prompt) for prompt in prompts)
     ids = torch.full((len(prompts), width), net.config.eos_token_id)
-    for row, prompt in enumerate(prompts):
-        ids[row, width - len(prompt) :] = torch.from_numpy(prompt)
-    real = torch.arange(width) >= torch.tensor([[width - len(prompt)] for prompt in prompts])
-    embedded = net.get_input_embeddings()(ids)
-    if prefix is None:
-        return _Laid(embedded, real)
-    # The soft prompt stands directly before the prompt's first token, behind the padding.
-    length = len(prefix)
-    embedded = torch.cat([embedded.new_zeros(len(prompts), length, embedded.shape[2]), embedded], 1)
-    real = torch.cat([real.new_zeros(len(prompts), length), real], 1)
-    for row, prompt in enumerate(prompts):
-        start = width - len(prompt)
-        embedded[row, start : start + length] = prefix.to(embedded.dtype)
-        real[row, start : start + length] = True
-    return _Laid(embedded, real)
+    slots = torch.full_like(ids, -1)
+    starts = [width - len(prompt) for prompt in prompts]
+    for row, (start, prompt) in enumerate(zip(starts, prompts, strict=True)):
+        ids[row, start:] = torch.from_numpy(prompt)
+        slots[row, start - length : start] = torch.arange(length)
+    real = torch.arange(width) >= torch.tensor(starts)[:, None] - length
+    return _Laid(model.embed(net, ids, slots, prefix), real)
 
 
 def _greedy(net: Any, laid: _Laid, limit: int) -> list[list[int]]:

@@ -75,6 +75,16 @@ def digest(task: str, languages: tuple[str, ...], mirror: Path | None) -> str:
     return fingerprint({f"{part.dataset}/{part.config}": _digest(part.dataset, part.config, mirror) for part in parts})
 
 
+def flores_digest(languages: tuple[str, ...], mirror: Path | None) -> str:
+    """Identity of FLORES in these languages, as ``digest`` is that of a task's data sets.
+
+    Raises:
+        InputError: it cannot be had, or has no such language.
+    """
+    name, _, codes = _flores(languages, mirror)
+    return fingerprint({f"{name}/{code}": _digest(name, code, mirror) for code in codes})
+
+
 def rows(task: str) -> Callable[[Origin, str, tuple[str, ...]], Iterator[Row]]:
     """The ``rows`` of a task of the table: one language after another."""
 
@@ -94,18 +104,23 @@ def flores(languages: tuple[str, ...], mirror: Path | None, split: str = "devtes
     Raises:
         InputError: the data set cannot be had, or has no such language.
     """
+    name, column, codes = _flores(languages, mirror)
+    by_language = []
+    for code in codes:
+        found = _open(name, code, mirror)
+        by_language.append({row["id"]: row[column] for row in _known_split(found, split, f"{name} ({code})")})
+    for key in sorted(set.intersection(*(set(sentences) for sentences in by_language))):
+        yield {language: own[key] for language, own in zip(languages, by_language, strict=True)}
+
+
+def _flores(languages: tuple[str, ...], mirror: Path | None) -> tuple[str, str, list[str]]:
+    """The data set that has FLORES, its column of sentences, and the configuration of each language."""
     for language in languages:
         if language not in FLORES_CODES:
             raise InputError(Fault(f"FLORES in {language!r}", "is unknown here", near(language, FLORES_CODES)))
     name = next((name for name in FLORES if mirror is not None and (mirror / name).is_dir()), next(iter(FLORES)))
     column, other = FLORES[name]
-    by_language = []
-    for language in languages:
-        code = other.get(language, FLORES_CODES[language])
-        found = _open(name, code, mirror)
-        by_language.append({row["id"]: row[column] for row in _known_split(found, split, f"{name} ({code})")})
-    for key in sorted(set.intersection(*(set(sentences) for sentences in by_language))):
-        yield {language: own[key] for language, own in zip(languages, by_language, strict=True)}
+    return name, column, [other.get(language, FLORES_CODES[language]) for language in languages]
 
 
 def _split(part: Part, split: str, mirror: Path | None) -> Iterator[dict[str, Any]]:

@@ -121,6 +121,14 @@ def row(model: CausalLM) -> int:
     return int(getattr(model.config, "packed_row", model.config.max_position_embeddings))
 
 
+def embed(model: CausalLM, ids_BT: torch.Tensor, slots_BT: torch.Tensor, prefix: torch.Tensor | None) -> torch.Tensor:
+    """Vectors of tokens, (B, T, D), with those of a soft prompt, (length, D), where ``slots_BT`` is not -1."""
+    embedded: torch.Tensor = model.get_input_embeddings()(ids_BT)
+    if prefix is None:
+        return embedded
+    return torch.where((slots_BT >= 0)[..., None], prefix[slots_BT.clamp(min=0)].to(embedded.dtype), embedded)
+
+
 def nats(
     model: CausalLM, packed: Packed, prefix: torch.Tensor | None = None, weights_N: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -135,10 +143,7 @@ def nats(
     Returns:
         The weighted sum of nats (differentiable) and the nats of each position, (N,), fp32.
     """
-    embedded = model.get_input_embeddings()(packed.ids_BT)
-    if prefix is not None:
-        soft = packed.slots_BT >= 0
-        embedded = torch.where(soft[..., None], prefix[packed.slots_BT.clamp(min=0)].to(embedded.dtype), embedded)
+    embedded = embed(model, packed.ids_BT, packed.slots_BT, prefix)
     hidden = model.base_model(
         inputs_embeds=embedded,
         attention_mask=packed.mask_B1TT.expand(embedded.shape[0], -1, -1, -1),

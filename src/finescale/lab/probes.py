@@ -77,10 +77,11 @@ def translation(probe: ProbeSpec, corpus: Corpus, mirror: Path | None) -> list[R
     each test sentence has its own, none of its document.
 
     Raises:
-        InputError: there are no sentences in these languages, or fewer than the shots.
+        InputError: there are no sentences in these languages, or fewer than the shots; the data set has changed.
     """
     assert probe.src, "a translation probe has a source language"
     assert probe.tgt, "a translation probe has a target language"
+    _refuse_changed(probe, mirror)
     test = sorted(_sentences(probe, corpus, mirror, "test"), key=lambda one: _hash(one.src, one.tgt))
     pool = sorted(_sentences(probe, corpus, mirror, "dev"), key=lambda one: len(one.src) + len(one.tgt))
     pool = pool[: max(2 * probe.shots, len(pool) // 4)]
@@ -89,6 +90,14 @@ def translation(probe: ProbeSpec, corpus: Corpus, mirror: Path | None) -> list[R
         raise InputError(Fault(f"probe {probe.name!r}", have, "another pair, another tier, or flores:"))
     template = translation_prompt(probe.src, probe.tgt)
     return [_asked(one, _drawn(one, pool, probe), template, probe) for one in test]
+
+
+def _refuse_changed(probe: ProbeSpec, mirror: Path | None) -> None:
+    if probe.digest is not None and probe.digest != hub.flores_digest((probe.src or "", probe.tgt or ""), mirror):
+        what = "the data set it reads has changed since the study was planned"
+        raise InputError(
+            Fault(f"probe {probe.name!r}", what, "run the study again; runs on the old one stay as they are")
+        )
 
 
 def _sentences(probe: ProbeSpec, corpus: Corpus, mirror: Path | None, split: str) -> Iterator[Sentence]:

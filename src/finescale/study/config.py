@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from finescale import registry
 from finescale.errors import Faults, collecting, near
+from finescale.lab.probes import FLORES
 from finescale.stats.paths import there
 from finescale.study.fields import ALL
 from finescale.study.files import BuiltInTask, FileTask
@@ -98,10 +99,10 @@ def _tables(raw: dict[str, Any], key: str, faults: Faults) -> dict[str, dict[str
 def _task(name: str, table: dict[str, Any], faults: Faults) -> Any:
     """The table of a built-in task, by its name, or of one of the user's own."""
     where = f"tasks.{name}"
-    if name not in registry.names("task"):
+    if name not in {*registry.names("task"), FLORES}:
         return _section(FileTask, table, where, faults)
     if "file" in table:
-        faults.add(where, "is the name of a built-in task", "choose another name for your own")
+        faults.add(where, "is the name of a built-in task or data set", "choose another name for your own")
         return None
     return _section(BuiltInTask, table, where, faults)
 

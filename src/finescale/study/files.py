@@ -11,7 +11,7 @@ from pydantic import Field
 
 from finescale import registry
 from finescale.errors import Fault, Faults, InputError, near
-from finescale.lab import own
+from finescale.lab import own, probes
 from finescale.lab.tasks import LANGUAGE_NAMES, Task, render, template_fields
 from finescale.study.fields import Count, Section
 
@@ -82,7 +82,9 @@ def digest(task: FileTask, folder: Path) -> str:
 
 
 def digests(tasks: Mapping[str, OwnOrBuiltIn], names: Iterable[str], folder: Path) -> dict[str, str]:
-    """Identity of the data of each own task, and of each hub task among ``names``; corpus tasks stand on the corpus.
+    """Identity of the data of each own task, and of each hub task or FLORES probe among ``names``.
+
+    Corpus tasks stand on the corpus.
 
     Raises:
         InputError: a data set of the hub is neither in the mirror nor in the cache, and cannot be reached.
@@ -90,7 +92,11 @@ def digests(tasks: Mapping[str, OwnOrBuiltIn], names: Iterable[str], folder: Pat
     from finescale.lab import hub
 
     found = {name: digest(task, folder) for name, task in tasks.items() if isinstance(task, FileTask)}
-    for name in sorted({*names} - found.keys()):
+    for name in sorted({*names} - found.keys() - {probes.FLORES}):
+        if name.startswith(f"{probes.FLORES}:"):
+            probe, mirror = probes.parse(name), paths_by_task(tasks, folder).get(probes.FLORES)
+            found[name] = hub.flores_digest((probe.src or "", probe.tgt or ""), mirror)
+            continue
         task: Task = registry.get("task", name)
         if task.origin == "hub":
             settings = tasks.get(name, BuiltInTask())
@@ -123,7 +129,11 @@ def spelled_out(task: FileTask, folder: Path) -> FileTask:
 
 
 def check_built_in(name: str, task: BuiltInTask, faults: Faults) -> None:
-    """Note what is wrong with the settings of a built-in task."""
+    """Note what is wrong with the settings of a built-in task; of FLORES, which is none, only the mirror can be set."""
+    if name == probes.FLORES:
+        for key in task.model_fields_set - {"mirror"}:
+            faults.add(f"tasks.{name}.{key}", "is for tasks, and FLORES is read by probes alone", "leave it out")
+        return
     known: Task = registry.get("task", name)
     known.check_languages(task.languages, f"tasks.{name}.languages", faults)
     if len(set(task.languages)) < len(task.languages):

@@ -102,7 +102,9 @@ class _Planner:
         self.spec, self.digests = spec, digests
         self.tasks = {name: self._task(name) for name in spec.finetune.tasks}
         self.probes = {
-            name: probes.parse(name, spec.evaluate.probe_examples)
+            name: probes.parse(name, spec.evaluate.probe_examples).model_copy(
+                update={"digest": digests.tasks.get(name)}
+            )
             for name in dict.fromkeys(name for task in self.tasks for name in spec.probes(task))
         }
         self.models = {name: digests.models.get(name) or public_base(name) for name in spec.base.models}
@@ -260,7 +262,8 @@ class _Planner:
             metrics=tuple(sorted(metrics)),
             decoded=asked.decoded,
             beams=asked.beams,
-            probes=tuple(sorted(self.spec.probes(task))),
+            probes=(names := tuple(sorted(self.spec.probes(task)))),
+            digests={name: digest for name in names if (digest := self.probes[name].digest) is not None},
         )
 
     def _task(self, name: str) -> TaskSpec:

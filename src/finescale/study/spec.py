@@ -12,6 +12,7 @@ from pydantic import Field
 
 from finescale import registry
 from finescale.core import FinetuneRecipe, MethodSpec, PretrainRecipe
+from finescale.lab import probes
 from finescale.lab.corpora.cache import FETCHERS
 from finescale.lab.corpora.recipes import RECIPES
 from finescale.study.families import tokens_of
@@ -186,7 +187,7 @@ class RunChoice(Section):
     shards: Count | None = Field(
         default=None, description="processes that share the finetuning of one run; by default as memory_gb needs"
     )
-    slurm: dict[str, str | int] = Field(default={}, description="what sbatch is told, as in partition = \"cpu\"")
+    slurm: dict[str, str | int] = Field(default={}, description='what sbatch is told, as in partition = "cpu"')
     keep: Literal["scores", "adapters", "best"] = Field(
         default="scores", description="weights that runs leave: none, adapters (PEFT's format), or best checkpoints too"
     )
@@ -227,6 +228,12 @@ class StudySpec(Section):
         """Tasks finetuned on and tasks whose test sets are probes of others."""
         probed = (name for task in self.finetune.tasks for name in self.probes(task) if name.startswith(TASK_PROBE))
         return tuple(dict.fromkeys([*self.finetune.tasks, *(name.removeprefix(TASK_PROBE) for name in probed)]))
+
+    @property
+    def flores(self) -> tuple[str, ...]:
+        """Names of the probes that read FLORES, whose data is theirs alone."""
+        probed = (name for task in self.finetune.tasks for name in self.probes(task))
+        return tuple(dict.fromkeys(name for name in probed if probes.parse(name).task == probes.FLORES))
 
     def examples(self, method: str, task: str) -> tuple[int, ...]:
         """Numbers of examples a method is run at on a task."""

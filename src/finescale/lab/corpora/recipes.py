@@ -85,34 +85,6 @@ def _row(name: str, kind: Kind, licence: str, reader: str, pools: str, languages
 
 MAN = "GPL-2+ and others, by page"
 OWN = "each package's own"
-STARTER_APT = Recipe(
-    tier="starter",
-    source="apt",
-    languages=("en", "de"),
-    suite="bookworm",
-    note="From Debian packages, read in place; nothing was installed. Texts of the summarisation train split are also "
-    "pretraining text; their summaries are not.",
-    artefacts=(
-        _row("libreoffice-help-en-us", "deb", "MPL-2.0", "libreoffice", "pairs", "en"),
-        _row("libreoffice-help-de", "deb", "MPL-2.0", "libreoffice", "pairs", "de"),
-        _row("gcc-12-locales", "deb", "GPL-3+", "gettext", "pairs", "en de"),
-        _row("claws-mail-i18n", "deb", "GPL-3+", "gettext", "pairs", "en de"),
-        _row("manpages", "deb", MAN, "man", "documents", "en"),
-        _row("manpages-dev", "deb", MAN, "man", "documents", "en"),
-        _row("manpages-de", "deb", "GPL-3+", "man", "documents", "de"),
-        _row("manpages-de-dev", "deb", "GPL-3+", "man", "documents", "de"),
-        _row("jargon-text", "deb", "public domain", "jargon", "documents", "en"),
-        _row("fortunes-de", "deb", "GPL-2+", "quotations", "documents", "de", only=r"/fortunes/de/[^/]+(?<!\.u8)$"),
-        _row("debian-faq", "deb", "copyleft, own text", "html", "documents", "en", only=r"/FAQ/[^/]+$"),
-        _row("debian-faq-de", "deb", "copyleft, own text", "html", "documents", "de", only="/FAQ/de/"),
-        _row("debian-reference-en", "deb", "GPL-2+", "html", "documents", "en"),
-        _row("debian-reference-de", "deb", "GPL-2+", "html", "documents", "de"),
-        _row("Packages", "index", "none stated", "descriptions", "", ""),
-        _row("Translation-en", "index", OWN, "descriptions", "summaries documents", "en"),
-        _row("Translation-de", "index", OWN, "descriptions", "summaries documents", "de"),
-    ),
-    rules=3,
-)
 STARTER_WHEELS = Recipe(
     tier="starter",
     source="wheels",
@@ -174,12 +146,37 @@ CORE_DOCUMENTS = (
     *_debs("GPL-2+", "html", "documents", "de", "debian-reference-de"),
     *_debs("GPL-2+", "html", "documents", "zh", "debian-reference-zh-cn"),
 )
+
+
+def _in(languages: str, artefacts: tuple[Artefact, ...]) -> tuple[Artefact, ...]:
+    """Those of the artefacts that are in these languages alone."""
+    return tuple(artefact for artefact in artefacts if set(artefact.languages) <= set(languages.split()))
+
+
+NOTE = (
+    "From Debian packages, read in place; nothing was installed. Texts of the summarisation train split are also "
+    "pretraining text; their summaries are not."
+)
+STARTER_APT = Recipe(
+    tier="starter",
+    source="apt",
+    languages=("en", "de"),
+    suite="bookworm",
+    note=NOTE,
+    artefacts=(
+        *_in("en de", CORE_HELP),
+        *_debs("GPL-3+", "gettext", "pairs", "en de", "gcc-12-locales claws-mail-i18n"),
+        *_in("en de", CORE_DOCUMENTS),
+        *_in("en de", CORE_INDEXES),
+    ),
+    rules=3,
+)
 CORE_APT = Recipe(
     tier="core",
     source="apt",
     languages=tuple(f"{SPOKEN} pt ru ja sk ko uk cs".split()),
     suite="bookworm",
-    note=STARTER_APT.note,
+    note=NOTE,
     artefacts=(
         *CORE_HELP,
         *_debs("GPL-3+", "gettext", "pairs", SPOKEN, "gcc-12-locales claws-mail-i18n"),
@@ -236,7 +233,7 @@ STANDARD_APT = Recipe(
     source="apt",
     languages=tuple(f"{STANDARD_SPOKEN} da sk uk cs".split()),
     suite="bookworm",
-    note=STARTER_APT.note,
+    note=NOTE,
     artefacts=(
         *CORE_HELP,
         *_help(ru="ru", pt="pt-br", ja="ja", ko="ko", nl="nl", tr="tr"),
