@@ -345,6 +345,16 @@ def test_a_plan_shows_memory_by_part_and_the_devices_it_means(tmp_path: Path) ->
     assert summarise(toy_study(tmp_path / "other", TOML)).devices == {}, "no size of a device, no number of them"
 
 
+def test_demonstrations_and_probes_take_memory(tmp_path: Path) -> None:
+    base = TOML.replace("[base]", "[base]\ncontext = 512")
+    few, many = (
+        summarise(toy_study(tmp_path / str(shots), base + f'[evaluate]\nprobes = ["en-de@{shots}"]\n')).memory["run"]
+        for shots in (1, 5)
+    )
+    plain = summarise(toy_study(tmp_path / "plain", base)).memory["run"]
+    assert plain < few < many
+
+
 def test_what_will_be_refused_or_left_out_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FINESCALE_CACHE", str(tmp_path / "cache"))
     asked = '[evaluate]\nmetrics = ["bleurt", "chrf"]\ndecoded = 20\nprobes = ["en-de@3", "en-de@1"]\n'

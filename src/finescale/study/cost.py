@@ -24,6 +24,7 @@ from finescale.core import (
     TaskSpec,
 )
 from finescale.lab.ladder import Memory, count, forward_flops, memory, train_flops
+from finescale.lab.probes import USUAL_SHOT
 
 BASE_COPIES = 7
 """Of a base in fp32: its weights, its trunk (weights and two moments) and a state to resume from while it is made."""
@@ -69,12 +70,15 @@ def evaluate_flops(shape: Shape, run: RunSpec, probes: Iterable[ProbeSpec]) -> f
     return forward_flops(shape, read)
 
 
-def step_memory(spec: Noun, shapes: Mapping[str, Shape], whole: bool = True) -> Memory | None:
+def step_memory(
+    spec: Noun, shapes: Mapping[str, Shape], probes: Iterable[ProbeSpec] = (), whole: bool = True
+) -> Memory | None:
     """Estimated bytes that a base, rate or run step holds at its peak, by part; its worker's libraries come on top.
 
     Args:
         spec: of the step; a published model is not made here and needs nothing.
         shapes: shape of each base by its fingerprint.
+        probes: the study's; those that a run is judged by may take more than its task.
         whole: a batch at once; else in as many parts as it can be worked through in, a row or an example at a time.
     """
     if isinstance(spec, BaseSpec):
@@ -85,10 +89,21 @@ def step_memory(spec: Noun, shapes: Mapping[str, Shape], whole: bool = True) -> 
         shape, method = shapes[spec.base], registry.get("method", spec.method.name)
         each, row, batch = length(spec.task, spec.method), shape.context, spec.recipe.batch_examples
         rows = math.ceil((batch if whole else 1) * each / row)
-        evaluated = math.ceil((EVALUATED if whole else 1) * each / row)
+        evaluated = _evaluated(spec, each, row, probes) if whole else 1
         trained, adapted = method.pet_params(shape, spec.method.pet_size), method.size_word == "rank"
         return memory(shape, trained, rows, row, spec.recipe.optimiser, adapted=adapted, evaluated=evaluated)
     return None
+
+
+def _evaluated(spec: RunSpec | RateSearch, each: int, row: int, probes: Iterable[ProbeSpec]) -> int:
+    """Rows of the largest batch of evaluation: of the task's own dev and test sets, or of a probe."""
+    held = max(spec.task.dev_examples, spec.task.test_examples)
+    batches = [min(EVALUATED, held) * each]
+    for probe in probes if isinstance(spec, RunSpec) else ():
+        if probe.name in spec.evaluate.probes:
+            told = {"translation": probe.shots * USUAL_SHOT + each, "text": row // 2, "task": row}[probe.kind]
+            batches.append(min(EVALUATED, probe.examples) * min(row, told))
+    return math.ceil(max(batches) / row)
 
 
 def kept_disk(method: MethodSpec, shape: Shape, keep: str) -> int:

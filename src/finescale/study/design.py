@@ -182,10 +182,11 @@ def _memory(plan: Plan, whole: bool) -> dict[str, dict[str, int]]:
     """Bytes of the step of each kind that needs most, by part; none of what is not made here."""
     bases: list[Any] = [step.spec for step in plan.of("base")]
     shapes = {base.fingerprint(): base.shape for base in bases}
+    data: Any = plan.of("data")[0].spec
     found: dict[str, dict[str, int]] = {}
     for kind, steps in (("base", plan.of("base")), ("run", plan.of("run"))):
         unlike = {_cell(step): step.spec for step in steps}.values()
-        needs = [need for spec in unlike if (need := step_memory(spec, shapes, whole)) is not None]
+        needs = [need for spec in unlike if (need := step_memory(spec, shapes, data.probes, whole)) is not None]
         largest = max(needs, key=lambda need: need.total, default=None)
         found[kind] = {} if largest is None else asdict(largest) | {"libraries": LIBRARIES}
     return found
