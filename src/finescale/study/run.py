@@ -90,18 +90,7 @@ def run(
     with study.store.lease(tell) as lease:
         write_lock(study)
         study.store.catch_up()
-        limit = study.spec.run.memory_gb
-        setup = Setup(
-            workers=workers,
-            keep_open=(lease.descriptor,),
-            preload=(function.partition(":")[0],),
-            memory_bytes=None if limit is None else round(limit * 1e9),
-            cpus=cpus,
-            address=address,
-            options=study.spec.run.slurm,
-            folder=study.folder,
-        )
-        made: Backend = registry.get("backend", backend)(setup)
+        made: Backend = registry.get("backend", backend)(_setup(study, workers, cpus, lease, function, address))
         driver = _Driver(study, made, workers, lease, openmetrics.writing(study.folder, show), function, only)
         idle = not driver.unmet
         try:
@@ -119,6 +108,21 @@ def run(
                 _note_session(study.folder, driver.outcome, workers)
         study.store.catch_up()
     return driver.outcome
+
+
+def _setup(study: Study, workers: int, cpus: int, lease: Lease, function: str, address: str | None) -> Setup:
+    """What the session's backend is made from."""
+    limit = study.spec.run.memory_gb
+    return Setup(
+        workers=workers,
+        keep_open=(lease.descriptor,),
+        preload=(function.partition(":")[0],),
+        memory_bytes=None if limit is None else round(limit * 1e9),
+        cpus=cpus,
+        address=address,
+        options=study.spec.run.slurm,
+        folder=study.folder,
+    )
 
 
 def cores() -> int:
