@@ -119,9 +119,10 @@ def plan(runs: int) -> None:
     """Time the planning of a large study."""
     with tempfile.TemporaryDirectory() as folder:
         one = study(Path(folder), runs)
-        began = time.perf_counter()
+        before, began = _cpu(), time.perf_counter()
         steps = len(one.plan.steps)
-        print(f"plan of {steps} steps: {time.perf_counter() - began:.2f} s")
+        wall, cpu = time.perf_counter() - began, _cpu() - before
+        print(f"plan of {steps} steps: {wall:.2f} s of wall time, {cpu:.2f} s of CPU time")
 
 
 def _cpu() -> float:

@@ -51,7 +51,9 @@ def chosen_failures(study: Study, classes: list[str] | None) -> dict[str, Failur
 
     classes = [SHORT.get(name, name) for name in classes or ()]
     faults = [
-        Fault(f"--class {name}", "is unknown", near(name, (*CLASSES, *SHORT))) for name in classes if name not in CLASSES
+        Fault(f"--class {name}", "is unknown", near(name, (*CLASSES, *SHORT)))
+        for name in classes
+        if name not in CLASSES
     ]
     if faults:
         raise InputError(*faults)
@@ -129,4 +131,6 @@ def table(
     try:
         frame.to_csv(to, index=False) if to.suffix == ".csv" else frame.to_parquet(to)
     except OSError as error:
-        raise InputError(Fault(f"--out {to}", f"cannot be written: {error}", "name a file in a folder that is")) from error
+        raise InputError(
+            Fault(f"--out {to}", f"cannot be written: {error}", "name a file in a folder that is")
+        ) from error

@@ -127,7 +127,6 @@ def finetune(
     tuned = _tuned(job, out, net, *how, train_set, dev_set, zero_dev, seeds, tell, parts)
     trained = time.perf_counter()
     judged = [evaluate.judge(net, one, tuned.attached.prefix) for one in sets]
-    rows = judged[0].rows
     _keep(out, tuned, judged)
     keep_weights(out, keep, net, tuned.attached, base)
     share = 1.0 if method.whole else 2 / 3  # frozen weights need no gradient products of their own
@@ -136,19 +135,10 @@ def finetune(
         **_scores(judged[0], zero[0]),
         **_beyond([one.name for one in sets], judged, zero),
         **{key: base_record[key] for key in ("model_params", "total_params", "pretrain_tokens")},
-        "pet_params": sum(p.numel() for p in tuned.attached.trainable.values()),
+        **_training(spec, tuned, train_set),
         "learning_rate": learning_rate,
-        "steps": tuned.steps,
-        "best_step": tuned.best_step,
-        "epochs": tuned.steps * spec.recipe.batch_examples / spec.examples,
-        "examples": spec.examples,
-        "unique_examples": _unique(train_set, tuned.steps * spec.recipe.batch_examples, spec.seed_order),
-        "train_tokens": tuned.tokens,
-        "test_tokens": int(rows.tokens.sum()),
-        "dev_loss": tuned.best_dev,
-        "zero_dev_loss": tuned.zero_dev,
-        "seconds": time.perf_counter() - began[0],
-        "cpu_seconds": time.process_time() - began[1],
+        "test_tokens": int(judged[0].rows.tokens.sum()),
+        **_since(began),
         "evaluate_seconds": time.perf_counter() - trained,
         "flops": share * ladder.train_flops(shape, tuned.tokens),
         **_machine(),
@@ -341,6 +331,22 @@ def _machine() -> dict[str, Any]:
         "peak_memory_bytes": _peak_memory(),
         "precision": str(fastpath.compute_dtype()).removeprefix("torch."),
         "versions": {name: version(name) for name in ("torch", "transformers", "peft", "tokenizers", "numpy")},
+    }
+
+
+def _training(spec: RunSpec, tuned: Tuned, train_set: Sequence[Example]) -> dict[str, Any]:
+    """How much was trained, on how much, and how far it came."""
+    drawn = tuned.steps * spec.recipe.batch_examples
+    return {
+        "pet_params": sum(p.numel() for p in tuned.attached.trainable.values()),
+        "steps": tuned.steps,
+        "best_step": tuned.best_step,
+        "epochs": drawn / spec.examples,
+        "examples": spec.examples,
+        "unique_examples": _unique(train_set, drawn, spec.seed_order),
+        "train_tokens": tuned.tokens,
+        "dev_loss": tuned.best_dev,
+        "zero_dev_loss": tuned.zero_dev,
     }
 
 
