@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,9 @@ from finescale.stats.groups import (
     solve_all,
 )
 from finescale.stats.laws import MULTIPLICATIVE, Array, Law
-from finescale.stats.paper import STAGE_1, stage_1, stage_2
+from finescale.stats.paper import STAGE_1, axes, stage_1
 from finescale.stats.priors import Priors, beliefs, check, prior_of, redrawn, words
+from finescale.stats.protocol import frozen
 from finescale.stats.runs import Places, Runs, read_runs
 from finescale.stats.solve import Objective, Solution
 from finescale.stats.status import judge, too_few
@@ -341,7 +343,7 @@ def _resamples(
 
 
 def _two_stage(group: Group, factor: str, draws: int, seed: int) -> GroupFit:
-    """The paper's protocol for one group; for PET size the draws are of stage 1, with its own A and alpha."""
+    """The paper's protocol for one group; stage 2 fits PET size with the beta and E of each draw of stage 1."""
     cell = stage_1(group, factor)
     for part in cell.groups:
         short = too_few(MULTIPLICATIVE, part)
@@ -349,19 +351,30 @@ def _two_stage(group: Group, factor: str, draws: int, seed: int) -> GroupFit:
             nothing = np.zeros(draws)
             return GroupFit(group, "multiplicative", [], short, nothing, nothing, nothing, {"runs": len(group.frame)})
     point = solve(cell)
-    first = _with_draws([cell], [point], [_noise(cell, point)], [None], draws, [np.random.default_rng([seed, 0])])[0]
+    rng = np.random.default_rng([seed, 0])
+    first = _with_draws([cell], [point], [_noise(cell, point)], [None], draws, [rng])[0]
     if factor in STAGE_1:
         return first
-    part, theta, coef = stage_2(cell, point, group, factor)
-    member = first.members[0]
-    drawn_theta = np.column_stack([np.full(draws, theta[0]), member.draws_theta[:, 1]])
-    # A follows each draw of beta and E so that the frozen law keeps passing through the middle of the PET-size runs.
-    middle = np.exp(drawn_theta @ part.z.mean(axis=0))
-    height = np.maximum(np.exp(np.log(part.y).mean()) - member.draws_coef[:, 1], 1e-6)
-    drawn_coef = np.column_stack([height * middle, member.draws_coef[:, 1]])
-    ours = Member(MULTIPLICATIVE, part.factors, theta, coef, drawn_theta, drawn_coef, member.weight)
-    how = {**first.diagnostics, "runs": len(part.frame), "stage": 2}
-    return GroupFit(part, "multiplicative", [ours], first.status, first.run, first.base, first.strain, how)
+    ours = _stage_2(axes(group, factor)[0], first, rng)
+    how = {**first.diagnostics, "runs": len(ours[0].frame), "stage": 2}
+    return GroupFit(ours[0], "multiplicative", [ours[1]], first.status, first.run, first.base, first.strain, how)
+
+
+def _stage_2(part: Group, first: GroupFit, rng: np.random.Generator) -> tuple[Group, Member]:
+    """A and alpha along one more axis, with beta and E of stage 1 frozen: its estimate and each of its draws."""
+    known = first.members[0]
+    one = frozen(MULTIPLICATIVE, part.z, part.y[None], known.theta[1:], known.coef[1:])
+    theta, coef = np.array([one.alpha[0], known.theta[1]]), np.array([one.coef[0, 0], known.coef[1]])
+    member = Member(MULTIPLICATIVE, part.factors, theta, coef, theta[None], coef[None], np.ones(1))
+    noise = first.run[:, None] * rng.normal(size=(len(first.run), len(part.y)))
+    drawn = np.exp(member.log_point(part.z) + noise)
+    many = frozen(MULTIPLICATIVE, part.z, drawn, known.draws_theta[:, 1], known.draws_coef[:, 1])
+    return part, replace(
+        member,
+        draws_theta=np.column_stack([many.alpha, known.draws_theta[:, 1]]),
+        draws_coef=np.column_stack([many.coef[:, 0], known.draws_coef[:, 1]]),
+        weight=known.weight,
+    )
 
 
 def _group_fit(

@@ -1,21 +1,19 @@
-"""The paper's two-stage protocol: beta and E shared over its factors, then A and alpha per factor.
+"""Stage 1 of the paper's protocol over the runs of a group: which of them lie along which axis, and what they share.
 
-Stage 1 fits model-size data and pretraining-size data of a group together, with one beta and one E and an A and alpha
-each (at that optimum the A and alpha of stage 2 are already theirs). PET size stays out of stage 1 because its axis is
-nearly flat; stage 2 freezes beta and E and fits its A and alpha. Source: Zhang et al. 2024, section 4 and Eq. 2.
+Model-size data and pretraining-size data are fitted together, with one beta and one E and an A and alpha each (at that
+optimum the A and alpha of stage 2 are already theirs). PET size stays out of stage 1 because its axis is nearly flat.
+Source: Zhang et al. 2024, section 4 and Eq. 2.
 """
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from finescale.errors import Fault, InputError
-from finescale.stats.groups import Cell, Group, PointFit, grid_of
-from finescale.stats.laws import MULTIPLICATIVE, Array
-from finescale.stats.solve import Objective, refine, scan
+from finescale.stats.groups import Cell, Group
+from finescale.stats.laws import MULTIPLICATIVE
+from finescale.stats.solve import Objective
 
 SHARED = ("beta", "E")
 STAGE_1 = ("model_params", "pretrain_tokens")
@@ -54,22 +52,3 @@ def stage_1(group: Group, factor: str) -> Cell:
     """The cell of stage 1; the wanted factor is its first group unless it is PET size."""
     parts = axes(group, factor)
     return Cell(MULTIPLICATIVE, parts if factor in STAGE_1 else parts[1:], SHARED, PAPER_OBJECTIVE)
-
-
-def stage_2(cell: Cell, point: PointFit, group: Group, factor: str) -> tuple[Group, Array, Array]:
-    """A and alpha of PET size with beta and E frozen: its runs, the shapes (2,) and the coefficients (2,)."""
-    part = axes(group, factor)[0]
-    beta, E = float(point.theta[cell.shape_at[0][1]]), float(point.coef[cell.coef_at[0][1]])
-    alone = Cell(MULTIPLICATIVE, [part], (), PAPER_OBJECTIVE).problem()
-
-    def without_floor(z: Array, theta: Array) -> Array:
-        return MULTIPLICATIVE.columns(z, theta)[..., :1]
-
-    lower, upper = np.array([alone.lower[0], beta]), np.array([alone.upper[0], beta])
-    problem = replace(alone, columns=without_floor, offset=E, lower=lower, upper=upper)
-    grid = grid_of(MULTIPLICATIVE, part.factors, part.z)
-    grid = np.column_stack([np.append(np.unique(grid[:, 0]), 0.0), np.full(len(np.unique(grid[:, 0])) + 1, beta)])
-    y, w = part.y[None], np.ones((1, len(part.y)))
-    theta, coef = scan(problem, grid, y, w)
-    done = refine(problem, y, w, theta[:, 0], coef[:, 0], delta=1e-3, iterations=150)
-    return part, done.theta[0], np.append(done.coef[0], E)

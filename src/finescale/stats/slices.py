@@ -93,8 +93,8 @@ class Settings:
 def usable_runs(source: Runs | pd.DataFrame | Any) -> pd.DataFrame:
     """Rows of a table of runs that a fit may use, with every column that slices need.
 
-    A table without ``task``, ``method``, ``base`` or ``seed`` has one of each. ``pet_size`` (rank or prompt length)
-    is needed only where one base has several PET sizes.
+    A table without ``task``, ``method``, ``base`` or ``seed`` has one of each (a method is then called "method").
+    ``pet_size`` (rank or prompt length) is needed only where one base has several PET sizes.
 
     Raises:
         InputError: no row is usable, or PET sizes of different bases cannot be matched.
@@ -103,7 +103,7 @@ def usable_runs(source: Runs | pd.DataFrame | Any) -> pd.DataFrame:
     frame = table.usable.reset_index(drop=True)
     if not len(frame):
         raise InputError(Fault("runs", "none is usable", "see read_runs(...).findings"))
-    for name, value in (("task", "task"), ("method", "full"), ("seed", 0)):
+    for name, value in (("task", "task"), ("method", "method"), ("seed", 0)):
         frame[name] = frame[name].fillna(value) if name in frame else value
     for name in ("model_params", "pretrain_tokens"):
         frame[name] = frame[name].astype(float) if name in frame else np.nan
