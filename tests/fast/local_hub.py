@@ -14,11 +14,11 @@ LLAMA = {**NEOX, "intermediate_size": 48, "num_key_value_heads": 2, "tie_word_em
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "llama": LLAMA,
     "gpt_neox": NEOX,
-    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64},
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256},
     "olmo2": LLAMA | {"tie_word_embeddings": False},
     "qwen2": LLAMA,
 }
-COMMON = {"vocab_size": 300, "max_position_embeddings": 64, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
+COMMON = {"vocab_size": 300, "max_position_embeddings": 256, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
 
 
 def net(kind: str, seed: int = 0) -> Any:

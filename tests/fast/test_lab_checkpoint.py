@@ -51,7 +51,7 @@ def test_a_model_is_counted_by_its_own_class_and_packed_without_a_trace(
     tied = kind in ("llama", "qwen2", "gpt2")
     assert base.total_params == sum(w.numel() for w in stored.values())
     assert base.model_params == base.total_params - embedding * (1 if tied else 2)
-    assert (base.shape.layers, base.shape.width, base.shape.heads, base.shape.context) == (2, 32, 4, 64)
+    assert (base.shape.layers, base.shape.width, base.shape.heads, base.shape.context) == (2, 32, 4, 256)
     assert base.shape.gated == (kind in ("llama", "olmo2", "qwen2"))
     assert base.pretrain_tokens is None, "nobody says how long it was trained"
     _, record = brought(hub[kind], tmp_path / "base")

@@ -26,10 +26,6 @@ from finescale.lab.tokenizer import Marks
 APART = 1e-3
 """Nats by which an example's loss may differ between a packed row and a row of its own, from rounding alone."""
 CAUSAL = ("ForCausalLM", "LMHeadModel")
-FEED_FORWARD = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
-CONTEXTS = ("max_position_embeddings", "max_seq_len", "seq_length")
-UNBOUNDED = 2048
-"""Context of a model whose positions have no bound."""
 NO_CODE = "code that a repository ships is not run"
 
 
@@ -52,7 +48,7 @@ def bring(base: PublicBase, name: str, out: Path, tell: Tell) -> dict[str, Any]:
     weights = _digest(net)
     if (twin := _twin(out, weights)) is not None:
         raise StudyError(f"{base.name}@{base.revision} has the very weights of {twin}: one of them is mislabelled")
-    net.config.packed_row = base.shape.context
+    net.config.get_text_config().packed_row = base.shape.context
     net.config.eos_token_id = marks(_tokenizer(name)).end
     counted = _count(net)
     if counted != (base.model_params, base.total_params):
@@ -114,7 +110,7 @@ def describe(name: str) -> tuple[Shape, int, int]:
     with torch.device("meta"):
         net = AutoModelForCausalLM.from_config(config)
     inner, total = _count(net)
-    return _shape(name, config.get_text_config(), net), inner, total
+    return model.shape_of(net), inner, total
 
 
 def _config(name: str) -> Any:
@@ -128,23 +124,6 @@ def _config(name: str) -> Any:
         saved = ", ".join(config.architectures or ("nothing it names",))
         raise InputError(Fault(name, f"was saved as {saved}, which is no causal language model"))
     return config
-
-
-def _shape(name: str, config: Any, net: Any) -> Shape:
-    """Widths and counts by the names that every configuration of transformers answers to."""
-    width, heads = config.hidden_size, config.num_attention_heads
-    shared = getattr(config, "num_key_value_heads", None) or heads
-    wide = next((found for key in FEED_FORWARD if isinstance(found := getattr(config, key, None), int)), 4 * width)
-    return Shape(
-        layers=config.num_hidden_layers,
-        width=width,
-        heads=heads,
-        ff=wide,
-        vocab=net.get_input_embeddings().weight.shape[0],
-        context=next((found for key in CONTEXTS if (found := getattr(config, key, None))), UNBOUNDED),
-        kv_heads=shared if shared != heads else None,
-        gated=any("gate" in part for part, _ in net.named_modules()),
-    )
 
 
 def _load(name: str) -> Any:

@@ -22,6 +22,11 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 CausalLM = Any
 """A transformers causal language model; its classes are untyped."""
 
+FEED_FORWARD = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
+CONTEXTS = ("max_position_embeddings", "max_seq_len", "seq_length")
+UNBOUNDED = 2048
+"""Context of a model whose positions have no bound."""
+
 
 def build(shape: Shape, seed: int) -> CausalLM:
     """A freshly initialised rung, in fp32; weights follow ``seed`` alone.
@@ -101,24 +106,30 @@ def save(model: CausalLM, folder: Path) -> None:
 
 
 def shape_of(model: CausalLM) -> Shape:
-    """Shape of a loaded Llama-like model, for counting."""
-    config = model.config
-    shared = config.num_key_value_heads != config.num_attention_heads
+    """Shape of a model of any architecture, to reckon cost; widths by the names that all settings answer to."""
+    config = model.config.get_text_config()
+    width, heads = config.hidden_size, config.num_attention_heads
+    shared = getattr(config, "num_key_value_heads", None) or heads
     return Shape(
         layers=config.num_hidden_layers,
-        width=config.hidden_size,
-        heads=config.num_attention_heads,
-        ff=config.intermediate_size,
+        width=width,
+        heads=heads,
+        ff=_first(config, FEED_FORWARD, 4 * width),
         vocab=config.vocab_size,
         context=row(model),
-        kv_heads=config.num_key_value_heads if shared else None,
-        gated=any(name.endswith("gate_proj") for name, _ in model.named_modules()),
+        kv_heads=shared if shared != heads else None,
+        gated=any("gate" in name for name, _ in model.named_modules()),
     )
+
+
+def _first(config: Any, names: tuple[str, ...], otherwise: int) -> int:
+    """The first of the settings that is a number."""
+    return next((found for name in names if isinstance(found := getattr(config, name, None), int)), otherwise)
 
 
 def row(model: CausalLM) -> int:
     """Tokens of the rows that examples are packed in: a published base's own setting, else the whole context."""
-    return int(getattr(model.config, "packed_row", model.config.max_position_embeddings))
+    return _first(model.config.get_text_config(), ("packed_row", *CONTEXTS), UNBOUNDED)
 
 
 def embed(model: CausalLM, ids_BT: torch.Tensor, slots_BT: torch.Tensor, prefix: torch.Tensor | None) -> torch.Tensor:
