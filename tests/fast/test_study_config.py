@@ -251,6 +251,14 @@ def test_a_probe_says_what_is_wrong_with_it(tmp_path: Path) -> None:
     assert "tier language 'fr'" in found["evaluate.probes[5]"], "the starter tier has English and German alone"
 
 
+def test_text_must_leave_a_context_to_judge_a_base_by(tmp_path: Path) -> None:
+    told = faults(tmp_path, TOML + "[data]\nstream_tokens = 6_399\n")
+    assert told == {
+        "data.stream_tokens": "of 6,399 tokens 127 are held out, less than one context of 128 ask for 6,400 or more"
+    }
+    assert read(tmp_path, TOML + "[data]\nstream_tokens = 6_400\n").data.stream_tokens == 6_400
+
+
 def test_what_no_base_can_read_or_have_is_refused_by_name(tmp_path: Path) -> None:
     asked = '[evaluate]\nprobes = ["en-de@99", "en-de@3", "task:summarise"]\n'
     told = faults(tmp_path, TOML.replace("rank = 4", "rank = [4, 5000]") + asked)

@@ -36,7 +36,6 @@ from finescale.lab.tokenizer import OWN, Marks
 
 Tell = Callable[[float], None]
 Ids = NDArray[Any]
-VALID_SHARE = 0.02
 TOKENIZER_CHARACTERS = 1_500_000
 """Characters of each language the vocabulary is learned from."""
 BATCH = 4096
@@ -80,7 +79,7 @@ def prepare(
     tell(0.3)
     read = [_encoded(texts[language], words) for language in spec.languages]
     stream, owner = _stream(read, spec.stream_tokens, marks.end)
-    held = int(len(stream) * VALID_SHARE)
+    held = int(len(stream) * probes.HELD_OUT)
     save_file({"train": _narrow(stream[held:]), "valid": _narrow(stream[:held])}, out / "stream.safetensors")
     tell(0.6)
     findings: list[str] = []

@@ -23,6 +23,8 @@ from finescale.lab.tasks import LANGUAGE_NAMES, Rendered, render, translation_pr
 
 FLORES = "flores"
 SPELLINGS = "as in fr-de, fr-de@5, flores:fr-de, text:en or task:summarise"
+HELD_OUT = 0.02
+"""Share of the pretraining text that no base is trained on, for their own loss and for text probes."""
 LEAST_SHOT, USUAL_SHOT = 12, 35
 """Tokens of a demonstration: four words, two or more words' translation, two language names and their marks at the
 least; as measured from English, French and Spanish into German with a vocabulary of 4096 (medians 33 to 37)."""

@@ -99,8 +99,9 @@ def _evaluated(spec: RunSpec | RateSearch, each: int, row: int, probes: Iterable
     """Rows of the largest batch of evaluation: of the task's own dev and test sets, or of a probe."""
     held = max(spec.task.dev_examples, spec.task.test_examples)
     batches = [min(EVALUATED, held) * each]
-    for probe in probes if isinstance(spec, RunSpec) else ():
-        if probe.name in spec.evaluate.probes:
+    asked = spec.evaluate.probes if isinstance(spec, RunSpec) else ()
+    for probe in probes:
+        if probe.name in asked:
             told = {"translation": probe.shots * USUAL_SHOT + each, "text": row // 2, "task": row}[probe.kind]
             batches.append(min(EVALUATED, probe.examples) * min(row, told))
     return math.ceil(max(batches) / row)

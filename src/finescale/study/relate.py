@@ -21,6 +21,7 @@ from finescale.study.shapes import shape_of
 from finescale.study.spec import (
     TASK_PROBE,
     Base,
+    Data,
     EvaluateChoice,
     Finetune,
     FitChoice,
@@ -74,6 +75,7 @@ def relate(sections: dict[str, Any], folder: Path, faults: Faults) -> None:
     if base is not None:
         _bases(base, faults)
         if data is not None:
+            _held_out_text(base, data, faults)
             _named("base.languages", base.languages, "text language", languages(data.tier, "documents"), faults)
         if search is not None and search.base not in {"smallest", *_rungs(base)}:
             said = f"{search.base!r} is no rung of this study"
@@ -152,6 +154,13 @@ def _published(base: Base, faults: Faults) -> None:
     if len(tokenizers) > 1:
         what = f"{' and '.join(tokenizers.values())} have different tokenizers, whose losses per token are no one scale"
         faults.add("base.models", what, ONE_STUDY_EACH)
+
+
+def _held_out_text(base: Base, data: Data, faults: Faults) -> None:
+    """A base pretrained here is judged by text held out for it, a context of it at the least."""
+    if base.ladder and (held := int(data.stream_tokens * probes.HELD_OUT)) < base.context:
+        what = f"of {data.stream_tokens:,} tokens {held:,} are held out, less than one context of {base.context:,}"
+        faults.add("data.stream_tokens", what, f"ask for {round(base.context / probes.HELD_OUT):,} or more")
 
 
 def pretraining_sizes(base: Base) -> set[int]:
