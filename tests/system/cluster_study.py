@@ -23,6 +23,18 @@ from finescale.study.run import run
 
 HERE = Path(__file__).parent
 SMALL = TOML.replace("seeds = [0, 1, 2]", "seeds = [0]").replace('["2xs", "xs", "s"]', '["2xs", "xs"]')
+REAL = """
+schema = 1
+[base]
+ladder = ["2xs", "xs"]
+pretrain_tokens = [10_000, 20_000]
+[finetune]
+tasks = ["mt-en-de"]
+examples = [100, 200]
+[methods.full]
+[methods.lora]
+rank = 4
+"""
 SECRET = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
@@ -33,6 +45,15 @@ def opened(address: str, toml: str = SMALL) -> Study:
     if not (folder / config.STUDY_FILE).exists():
         (folder / config.STUDY_FILE).write_text(toml)
     return Study(folder, config.read(folder), Digests(corpus="0" * 64, tasks={}), {})
+
+
+def real_study(folder: Path, corpus: str) -> Study:
+    """A miniature study that really pretrains and finetunes."""
+    from tiny_study import tiny
+
+    folder.mkdir()
+    (folder / config.STUDY_FILE).write_text(REAL)
+    return Study(folder, tiny(config.read(folder)), Digests(corpus=corpus, tasks={}), {})
 
 
 def results(study: Study) -> dict[str, dict[str, Any]]:

@@ -19,35 +19,20 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent / "fast"), str(HERE.parent)]
 
 import cluster_study  # noqa: E402
-from cluster_study import left_behind, opened, results, start  # noqa: E402
+from cluster_study import left_behind, opened, real_study, results, start  # noqa: E402
 from ray.cluster_utils import Cluster  # noqa: E402
 from test_kills import shrink  # noqa: E402
 from tiny_corpus import write_tiny_corpus  # noqa: E402
-from tiny_study import tiny  # noqa: E402
 
 from finescale.errors import InputError  # noqa: E402
-from finescale.study import config, store  # noqa: E402
+from finescale.study import store  # noqa: E402
 from finescale.study.backends import Setup  # noqa: E402
 from finescale.study.backends.ray import POLITE, RayBackend  # noqa: E402
-from finescale.study.lock import Study  # noqa: E402
-from finescale.study.plan import Digests  # noqa: E402
 from finescale.study.run import run  # noqa: E402
 
 pytestmark = pytest.mark.slow
 NODE_KILLS = 30
 NODES = 3
-REAL = """
-schema = 1
-[base]
-ladder = ["2xs", "xs"]
-pretrain_tokens = [10_000, 20_000]
-[finetune]
-tasks = ["mt-en-de"]
-examples = [100, 200]
-[methods.full]
-[methods.lora]
-rank = 4
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -56,13 +41,6 @@ def alone() -> Iterator[None]:
     ray.shutdown()
     yield
     ray.shutdown()
-
-
-def real_study(folder: Path, corpus: str) -> Study:
-    """A miniature study that really pretrains and finetunes."""
-    folder.mkdir()
-    (folder / config.STUDY_FILE).write_text(REAL)
-    return Study(folder, tiny(config.read(folder)), Digests(corpus=corpus, tasks={}), {})
 
 
 def test_the_same_study_at_home_and_on_ray_gives_the_same_records(

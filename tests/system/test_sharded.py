@@ -15,9 +15,9 @@ import pytest
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent / "fast"), str(HERE.parent)]
 
+from cluster_study import real_study  # noqa: E402
 from study_toy import TOML, toy_study  # noqa: E402
 from test_lab_training import TASK, base, data  # noqa: E402, F401 (fixtures)
-from test_ray_kills import real_study  # noqa: E402
 from tiny_corpus import write_tiny_corpus  # noqa: E402
 
 from finescale.core import FinetuneRecipe, MethodSpec, RateSearch, RunSpec  # noqa: E402

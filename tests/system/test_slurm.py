@@ -13,9 +13,8 @@ submitit = pytest.importorskip("submitit", reason="needs finescale[slurm]")
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent / "fast"), str(HERE.parent)]
 
-from cluster_study import left_behind, opened, results  # noqa: E402
+from cluster_study import left_behind, opened, real_study, results  # noqa: E402
 from kill_study import WORK  # noqa: E402
-from test_ray_kills import real_study  # noqa: E402
 from tiny_corpus import write_tiny_corpus  # noqa: E402
 
 from finescale.errors import InputError  # noqa: E402
