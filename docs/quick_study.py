@@ -1,7 +1,9 @@
 """Print docs/quick.md from the tables of the quick study.
 
 The tables were made by ``finescale run studies/quick.toml``, ``finescale table quick --out docs/quick/runs.csv`` and
-``finescale table quick --probes --out docs/quick/probes.parquet``. Run: python docs/quick_study.py > docs/quick.md
+``finescale table quick --probes --out docs/quick/probes.parquet``; those of five-shot likewise by ``finescale run
+studies/zero-few-shot.toml`` and ``finescale table few-shot --probes --out docs/quick/few-shot-probes.parquet``.
+Run: python docs/quick_study.py > docs/quick.md
 """
 
 from __future__ import annotations
@@ -37,6 +39,14 @@ def grid(frame: pd.DataFrame, rows: Sequence[str], column: str, value: str, digi
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
+def few_shot() -> str:
+    """Losses of the few-shot study by probe, beside those of the untouched base."""
+    probes = pd.read_parquet(HERE / "few-shot-probes.parquet")
+    seen = probes[(probes["metric"] == "nll") & (probes["examples"] == probes["examples"].max())]
+    bare = seen[seen["method"] == "full"].assign(method="untouched", value=lambda frame: frame["zero_value"])
+    return grid(pd.concat([bare, seen]), ("method", "model_params"), "probe", "value", 2)
+
+
 def main() -> None:
     """Print the page."""
     runs = pd.read_csv(HERE / "runs.csv", keep_default_na=False, na_values=[""])
@@ -69,6 +79,11 @@ def main() -> None:
     top = seen[(seen["pretrain_tokens"] == seen["pretrain_tokens"].max()) & (seen["examples"] == 1800)]
     top = top[top["pet_size"].isna() | (top["pet_size"] == top["method"].map({"lora": 4, "prompt": 16}))]
     print(grid(top.assign(change=top["value"] - top["zero_value"]), ("task", "method"), "probe", "change"))
+    print(
+        "## Five-shot\n\nAnother 18 runs on bases of 1.5 million tokens (`studies/zero-few-shot.toml`): loss on 40 "
+        "examples a\nprobe after finetuning on 3,200 English-German pairs, one seed.\n"
+    )
+    print(few_shot())
     print(
         "## The paper's claims on these runs\n\n```\n"
         + str(fs.claims(runs, probes)).partition("\n\nSlices")[0]
