@@ -8,6 +8,7 @@ from paper_world import PAPER, SMALL, Truth, simulate
 import finescale as fs
 from finescale.stats.laws import MULTIPLICATIVE
 from finescale.stats.protocol import Protocol, frozen, protocol
+from finescale.stats.redraw import seed_freedom
 from finescale.stats.runs import Runs
 from finescale.stats.slices import cut, slice_table
 
@@ -50,6 +51,41 @@ def test_a_slice_that_is_not_there_says_what_is_lacking() -> None:
     cell = next(one for one in cut(runs) if one.method == "full")
     assert "pretraining size has 1 level(s)" in cell.missing["pretrain_tokens"]
     assert "model_params" in cell.slices
+
+
+def epochs_beside(other: float) -> pd.DataFrame:
+    """Full finetuning over four epochs, and part of it over another number of them, half a nat lower."""
+    runs = simulate(SMALL, 0, tasks=TASK).frame.query("method == 'full'")
+    again = runs[runs["seed"] == 0].query("examples > 1e4").assign(loss=lambda frame: frame["loss"] - 0.5)
+    return pd.concat([runs.assign(epochs_asked=4.0), again.assign(epochs_asked=other)], ignore_index=True)
+
+
+@pytest.mark.parametrize("other", [1.0, 16.0, np.nan])
+def test_runs_over_other_epochs_are_no_seeds(other: float) -> None:
+    runs = epochs_beside(other)
+    plain, both = cut(runs[runs["epochs_asked"] == 4])[0], cut(runs)[0]
+    assert plain.slices.keys() == both.slices.keys()
+    for factor in plain.slices:
+        kept = both.part(factor)
+        assert kept["loss"].to_numpy() == pytest.approx(plain.part(factor)["loss"].to_numpy())
+        assert both.slices[factor].words.startswith(plain.slices[factor].words + "; epochs 4 (")
+        assert len(both.runs_of(factor)) == len(plain.runs_of(factor))
+        assert f"runs at {other:g}".replace("nan", "unknown") in both.slices[factor].words
+
+
+def test_runs_over_other_epochs_tell_nothing_of_seed_noise() -> None:
+    runs = simulate(SMALL, 0, tasks=TASK).frame.query("method == 'full'")
+    assert seed_freedom(cut(runs)[0]) > 0
+    assert seed_freedom(cut(runs.assign(epochs_asked=1.0 + runs["seed"]))[0]) == 0
+
+
+def test_of_equally_common_epochs_the_smallest_are_taken_and_unknown_ones_are_one_level() -> None:
+    runs = simulate(SMALL, 0, tasks=TASK).frame.query("method == 'full'")
+    unknown = cut(runs.assign(epochs_asked=np.nan))[0]
+    assert [one.words for one in unknown.slices.values()] == [one.words for one in cut(runs)[0].slices.values()]
+    for levels in ((2.0, 8.0), (2.0, np.nan)):
+        both = cut(pd.concat([runs.assign(epochs_asked=level) for level in levels[::-1]], ignore_index=True))[0]
+        assert set(both.runs["epochs_asked"]) == {2.0}
 
 
 def test_pet_sizes_without_a_column_are_matched_or_asked_for() -> None:

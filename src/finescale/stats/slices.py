@@ -3,12 +3,14 @@
 A *setting* is a run without its seed; its loss is the mean over seeds, as in the paper. A *slice* varies one factor and
 the examples and keeps the rest at one value: model size at the largest pretraining size and the default PET size,
 pretraining size on one base, PET size on one base. Which rows those are is derived from the table and said in words.
+Runs over different numbers of epochs (``epochs_asked``) are different settings, never seeds of one; all settings of a
+task and method are kept at one number of epochs, the commonest, since one fit spans their slices.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,7 @@ WORDS = {
     "pet_params": "PET size",
     "pet_size": "PET size",
 }
+EPOCHS = "epochs_asked"
 PLACE = ["base", "model_params", "pretrain_tokens", "pet_size"]
 CURVE = ["model_params", "pretrain_tokens", "pet_size"]
 # With fewer levels than these the largest is not kept out: two sizes and three numbers of examples must remain.
@@ -54,7 +57,8 @@ class Settings:
     """The settings of one task and method.
 
     Attributes:
-        frame: one row per setting: ``base, model_params, pretrain_tokens, pet_size, examples, loss`` (mean over seeds).
+        frame: one row per setting: ``base, model_params, pretrain_tokens, pet_size, examples, loss`` (mean over seeds);
+            all at one number of epochs.
         runs: the runs behind them with ``setting``, the row of their setting in ``frame``.
         slices: by factor, those the table has.
         missing: by factor, why the table has no such slice.
@@ -94,7 +98,8 @@ def usable_runs(source: Runs | pd.DataFrame | Any) -> pd.DataFrame:
     """Rows of a table of runs that a fit may use, with every column that slices need.
 
     A table without ``task``, ``method``, ``base`` or ``seed`` has one of each (a method is then called "method").
-    ``pet_size`` (rank or prompt length) is needed only where one base has several PET sizes.
+    ``pet_size`` (rank or prompt length) is needed only where one base has several PET sizes. Epochs that are not known
+    are one level of their own.
 
     Raises:
         InputError: no row is usable, or PET sizes of different bases cannot be matched.
@@ -111,6 +116,7 @@ def usable_runs(source: Runs | pd.DataFrame | Any) -> pd.DataFrame:
         frame["base"] = frame["model_params"].map(lambda size: f"{size:g}")
     if "run" not in frame:
         frame["run"] = [f"row {row}" for row in range(len(frame))]
+    frame[EPOCHS] = pd.to_numeric(frame[EPOCHS], errors="coerce").astype(float) if EPOCHS in frame else np.nan
     return frame.assign(pet_size=_pet_size(frame))
 
 
@@ -149,6 +155,7 @@ def cut(source: Runs | pd.DataFrame | Any, y: str = "loss") -> list[Settings]:
 
 def _settings(task: str, method: str, runs: pd.DataFrame) -> Settings:
     keys = [*PLACE, "examples"]
+    runs, at = _at_one_number_of_epochs(runs, keys)
     runs = runs.assign(setting=runs.groupby(keys, dropna=False, sort=True).ngroup())
     frame = runs.groupby(keys, dropna=False, sort=True)["loss"].mean().reset_index()
     slices, missing = {}, {}
@@ -156,10 +163,26 @@ def _settings(task: str, method: str, runs: pd.DataFrame) -> Settings:
     for factor in wanted:
         found = _slice(frame, factor)
         if isinstance(found, str):
-            missing[factor] = found
+            missing[factor] = found + at
         else:
-            slices[factor] = found
+            slices[factor] = replace(found, words=found.words + at)
     return Settings(task, method, frame, runs, slices, missing)
+
+
+def _at_one_number_of_epochs(runs: pd.DataFrame, keys: list[str]) -> tuple[pd.DataFrame, str]:
+    """Runs at the number of epochs that most settings have (of equals the smallest, unknown last), and that in words.
+
+    The others are left out altogether: they would count as further seeds wherever noise is estimated.
+    """
+    count = runs.drop_duplicates([*keys, EPOCHS]).groupby(EPOCHS, dropna=False, sort=True).size()
+    if len(count) == 1:
+        return runs, ""
+    names = ["unknown" if np.isnan(level) else f"{level:g}" for level in count.index]
+    chosen = int(np.argmax(count.to_numpy()))
+    level = count.index[chosen]
+    kept = runs[runs[EPOCHS].isna() if np.isnan(level) else runs[EPOCHS] == level]
+    left = f"{len(runs) - len(kept)} runs at {', '.join(name for name in names if name != names[chosen])} left out"
+    return kept, f"; epochs {names[chosen]} ({left})"
 
 
 def _slice(frame: pd.DataFrame, factor: str) -> Slice | str:
