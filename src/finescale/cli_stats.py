@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from finescale.errors import Fault, InputError, Refused
+
+if TYPE_CHECKING:
+    from finescale.stats.fits import Fits
 
 File = Annotated[Path, typer.Argument(help="table of runs: CSV, TSV, Parquet or JSONL, one row per run")]
 Factor = Annotated[list[str] | None, typer.Option("--factor", help="factor besides examples; may be given again")]
@@ -18,6 +22,9 @@ HoldOut = Annotated[list[str] | None, typer.Option("--hold-out", help="factor=le
 Seed = Annotated[int, typer.Option(help="seed of the resampling")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 Law = Annotated[str, typer.Option(help="a law, or auto")]
+# What an option of fitting is where it may not be given at all: None, and the default is that of ``fit``.
+GivenLaw = Annotated[str | None, typer.Option("--law", help="a law, or auto (the default)")]
+GivenSeed = Annotated[int | None, typer.Option("--seed", help="seed of the resampling (default 0)")]
 Share = Annotated[list[str] | None, typer.Option("--share", help="parameter common to all groups")]
 Out = Annotated[Path | None, typer.Option("--out", help="write the fits, unrounded, to this JSON file")]
 
@@ -26,17 +33,23 @@ def pairs(given: list[str] | None, option: str) -> dict[str, str]:
     """What was given as NAME=VALUE.
 
     Raises:
-        InputError: something is not; every fault is listed.
+        InputError: something is not, or a name is given twice; every fault is listed.
     """
-    wrong = [text for text in given or [] if text.count("=") != 1]
+    wrong = [Fault(f"{option} {text!r}", "is not NAME=VALUE") for text in given or [] if text.count("=") != 1]
     if wrong:
-        raise InputError(*(Fault(f"{option} {text!r}", "is not NAME=VALUE") for text in wrong))
+        raise InputError(*wrong)
+    times = Counter(text.split("=")[0] for text in given or [])
+    twice = [name for name, count in times.items() if count > 1]
+    if twice:
+        raise InputError(
+            *(Fault(f"{option} {name}", f"is given {times[name]} times", "give it once") for name in twice)
+        )
     return dict(text.split("=") for text in given or [])
 
 
 def _counts(given: list[str] | None) -> dict[str, int]:
     named = pairs(given, "--hold-out")
-    wrong = [text for text in named.items() if not text[1].isdigit()]
+    wrong = [text for text in named.items() if not text[1].isdecimal()]
     if wrong:
         raise InputError(*(Fault(f"--hold-out {name}={value}", "is not a number of levels") for name, value in wrong))
     return {name: int(value) for name, value in named.items()}
@@ -88,12 +101,12 @@ def fit_table(
 def forecast(
     file: File,
     at: Annotated[list[str], typer.Option("--at", help="a run to forecast: examples=20000,method=lora,…")],
-    law: Law = "auto",
+    law: GivenLaw = None,
     factor: Factor = None,
     by: By = None,
     column: Rename = None,
     level: Annotated[float, typer.Option(help="probability that the interval holds")] = 0.9,
-    seed: Seed = 0,
+    seed: GivenSeed = None,
     as_json: Json = False,
 ) -> None:
     """Forecast runs nobody has made, from a table of runs or from fits that ``fit --out`` wrote."""
@@ -102,20 +115,46 @@ def forecast(
     from finescale import fit, load_fits, read_runs
 
     if file.suffix == ".json":
+        _nothing_of_fitting({"--law": law, "--factor": factor, "--by": by, "--column": column, "--seed": seed})
         fits = load_fits(file)
     else:
-        fits = fit(read_runs(file, pairs(column, "--column")), law, factor, by or (), seed=seed)
-    asked = pd.DataFrame([_run(text, fits.factors) for text in at])
+        fits = fit(read_runs(file, pairs(column, "--column")), law or "auto", factor, by or (), seed=seed or 0)
+    asked = pd.DataFrame([_run(text, fits) for text in at])
     said = asked.join(fits.forecast(asked, level))
     _say(as_json, said.to_string(index=False, float_format=lambda value: f"{value:.6g}"), _records(said))
 
 
-def _run(text: str, factors: tuple[str, ...]) -> dict[str, Any]:
+def _nothing_of_fitting(given: dict[str, Any]) -> None:
+    said = [option for option, value in given.items() if value is not None and value != []]
+    if said:
+        what, way = (
+            "belongs to fitting, and a file of fits is fitted already",
+            "leave it out, or give the table of runs",
+        )
+        raise InputError(*(Fault(option, what, way) for option in said))
+
+
+def _run(text: str, fits: Fits) -> dict[str, Any]:
     named = pairs(text.split(","), "--at")
     try:
-        return {name: float(value) if name in factors else value for name, value in named.items()}
+        return {
+            name: float(value) if name in fits.factors else _as_in_groups(value, name, fits)
+            for name, value in named.items()
+        }
     except ValueError as error:
         raise InputError(Fault(f"--at {text!r}", str(error), "factors are numbers")) from error
+
+
+def _as_in_groups(text: str, name: str, fits: Fits) -> Any:
+    """The value of a group's key that was typed, which may be a number; the text itself if no group has it."""
+    return next((value for fit in fits.groups if _typed(text, value := fit.group.key.get(name))), text)
+
+
+def _typed(text: str, value: Any) -> bool:
+    try:
+        return text == str(value) or (not isinstance(value, str) and float(text) == value)
+    except ValueError:
+        return False
 
 
 def compare(

@@ -65,3 +65,48 @@ def test_a_table_that_carries_no_fit_is_refused_with_the_reason(tmp_path, capsys
         said = capsys.readouterr()
         assert "nothing could be fitted" in said.err
         assert "2 runs for 3 parameters" in said.out
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory) -> str:
+    n = 250 * 2.0 ** np.arange(6)
+    parts = [pd.DataFrame({"rank": rank, "examples": n, "loss": (6 + rank) * n**-0.2 + 1}) for rank in (4, 16)]
+    path = tmp_path_factory.mktemp("ranks") / "ranks.csv"
+    pd.concat(parts).to_csv(path, index=False)
+    return str(path)
+
+
+def test_groups_named_by_numbers_can_be_asked(ranks: str, tmp_path) -> None:
+    out = str(tmp_path / "fits.json")
+    assert CliRunner().invoke(app, ["fit", ranks, "--by", "rank", "--law", "power", "--out", out]).exit_code == 0
+    fits = fs.fit(ranks, "power", by="rank")
+    wanted = fits.forecast(rank=16, examples=20000.0)["median"][0]
+    for words in ([ranks, "--by", "rank", "--law", "power"], [out]):
+        for rank in ("16", "16.0"):
+            said = CliRunner().invoke(app, ["forecast", *words, "--at", f"rank={rank},examples=20000", "--json"])
+            assert json.loads(said.stdout)[0]["median"] == pytest.approx(wanted)
+    told = CliRunner().invoke(app, ["forecast", out, "--at", "rank=5,examples=20000"])
+    assert "group rank=5: is not in these fits" in str(told.exception)
+
+
+def test_options_that_would_have_no_effect_are_faults(ranks: str, tmp_path) -> None:
+    out = str(tmp_path / "fits.json")
+    fs.fit(ranks, "power", by="rank", draws=20).to_json(out)
+    asked = ["forecast", out, "--at", "rank=4,examples=20000"]
+    for extra in (["--law", "power"], ["--by", "rank"], ["--seed", "9"], ["--seed", "0"], ["--column", "a=b"]):
+        told = CliRunner().invoke(app, [*asked, *extra])
+        assert isinstance(told.exception, fs.InputError)
+        assert f"{extra[0]}: belongs to fitting" in str(told.exception)
+    told = CliRunner().invoke(app, ["forecast", out, "--at", "rank=4,examples=2e5,examples=3e5"])
+    assert "--at examples: is given 2 times" in str(told.exception)
+
+
+def test_fits_that_cannot_be_written_say_where_and_leave_nothing(ranks: str, tmp_path, capsys) -> None:
+    words = ["fit", ranks, "--by", "rank", "--law", "power", "--out"]
+    assert call([*words, str(tmp_path / "none" / "fits.json")]) == 1
+    assert "name a file in a folder that is there" in capsys.readouterr().err
+    (tmp_path / "folder").mkdir()
+    assert call([*words, str(tmp_path / "folder")]) == 1
+    assert [one.name for one in tmp_path.iterdir()] == ["folder"]
+    assert call(["fit", ranks, "--hold-out", "examples=²"]) == 1
+    assert "is not a number of levels" in capsys.readouterr().err

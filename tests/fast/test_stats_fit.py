@@ -127,6 +127,31 @@ def test_all_faults_of_a_call_are_listed_at_once() -> None:
         assert part in text
 
 
+def test_what_cannot_be_meant_is_a_fault() -> None:
+    for options, place in (
+        ({"by": "examples"}, "by 'examples'"),
+        ({"by": "loss"}, "by 'loss'"),
+        ({"hold_out": 2}, "hold_out: 2 is not a dict"),
+    ):
+        with pytest.raises(fs.InputError, match=place):
+            fit(table(), "power", **options)
+    with pytest.raises(fs.InputError, match="is a list, not a table of runs"):
+        fit([1, 2], "power")
+    named = table().assign(median=1.0, reach=2.0)
+    assert fit(named, "constant", draws=5).groups[0].fitted
+    with pytest.raises(fs.InputError, match="2 faults:\n  column 'median': has the name of a forecast"):
+        fit(named, "constant", hold_out={"examples": 1})
+    for level in ("0.9", 1.5, None):
+        with pytest.raises(fs.InputError, match="is not a number between 0 and 1"):
+            fit(named, "constant", draws=5).table(level)
+
+
+def test_a_line_needs_two_sizes_however_many_runs() -> None:
+    same = pd.DataFrame({"examples": [1000.0] * 4, "loss": [2.0, 2.01, 1.99, 2.0]})
+    status = fit(same, "loglog-line", draws=5).groups[0].status
+    assert (status.name, status.sentence) == ("TooFew", "4 runs at 1 size; a line needs 2. Add sizes.")
+
+
 def test_a_law_refuses_the_wrong_number_of_factors() -> None:
     with pytest.raises(fs.InputError, match="takes 1 factors besides examples, not 0"):
         fit(table(), "multiplicative")

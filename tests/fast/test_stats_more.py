@@ -82,6 +82,57 @@ def test_compare_names_the_true_form_or_says_undecided() -> None:
     assert twins.verdict.startswith("undecided")
 
 
+def test_laws_are_ranked_along_each_factor_held_out_on_what_they_forecast_there() -> None:
+    runs = cross()[["model_params", "examples", "loss"]].iloc[:20]
+    kept_out = {"examples": 1, "model_params": 1}
+    found = fs.compare(runs, ["power", "multiplicative", "constant"], "model_params", hold_out=kept_out)
+    ranked = found.overall.groupby("along", sort=False)["law"].agg(set).to_dict()
+    assert ranked == {
+        "examples": {"power", "multiplicative", "constant"},
+        "model_params": {"multiplicative", "constant"},
+    }
+    errors = found.overall.set_index(["along", "law"])
+    own = found.held_out.query("along == 'model_params' and law == 'multiplicative'")
+    assert errors["error"]["model_params", "multiplicative"] == pytest.approx(own["relative_error"].mean())
+    assert errors["forecasts"]["model_params", "multiplicative"] == len(own) == 5
+    assert "along examples, " in found.verdict
+    assert "along model_params, multiplicative forecasts best" in found.verdict
+    assert "forecast nothing: power)" in found.verdict
+    assert found.groups["along"].tolist() == ["examples", "model_params"]
+
+
+def test_one_law_may_be_named_and_levels_are_counts() -> None:
+    runs = cross()[["model_params", "examples", "loss"]].iloc[:20]
+    assert fs.compare(runs, "constant", "model_params").overall["law"].tolist() == ["constant"]
+    for wrong in ({"examples": "2"}, {"examples": 0}, 2):
+        with pytest.raises(fs.InputError, match="hold_out"):
+            fs.compare(runs, "constant", "model_params", hold_out=wrong)
+
+
+def two_groups(**options) -> fs.Fits:
+    runs = cross()[["model_params", "examples", "loss"]].iloc[:20]
+    both = pd.concat([runs.assign(method="full"), runs.assign(method="lora", loss=runs["loss"] * 1.1)])
+    return fs.fit(both, options.pop("law", "multiplicative"), "model_params", by="method", draws=20, **options)
+
+
+def test_a_group_is_taken_only_if_it_is_the_only_one_meant() -> None:
+    fits = two_groups()
+    for ask in (fits.correlations, lambda: fits.profile("beta"), fits.find):
+        with pytest.raises(fs.InputError, match="may be 2 of these fits: method=full; method=lora — give method"):
+            ask()
+    assert len(fits.profile("beta", method="lora"))
+    assert list(fits.correlations(method="lora")) == ["alpha", "beta", "A", "E"]
+
+
+def test_what_has_no_parameters_of_its_own_says_so() -> None:
+    auto = two_groups(law="auto")
+    for ask in (auto.correlations, lambda **key: auto.profile("beta", **key)):
+        with pytest.raises(fs.InputError, match="auto, which has no parameters"):
+            ask(method="full")
+    with pytest.raises(fs.InputError, match="shares E with 1 more: shared parameters have no profile of one group"):
+        two_groups(share="E").profile("beta", method="full")
+
+
 def test_profiles_hold_the_truth_and_widen_with_the_level() -> None:
     fits = fs.fit(cross()[["model_params", "examples", "loss"]].iloc[:20], "multiplicative", "model_params", draws=100)
     for name, truth in (("beta", 0.1), ("E", 1.0)):

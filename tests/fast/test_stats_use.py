@@ -85,6 +85,41 @@ def test_saved_fits_forecast_exactly_the_same(fits: fs.Fits, tmp_path) -> None:
     assert str(again) == str(fits)
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "keys"),
+    [
+        (None, "lora", ["lora", "missing"]),
+        (None, 4, [4, "missing"]),
+        (pd.Timestamp("2024-02-27"), pd.NaT, ["2024-02-27T00:00:00", "missing"]),
+    ],
+)
+def test_groups_of_missing_values_and_times_are_named_saved_and_forecast(first, second, keys, tmp_path) -> None:
+    n = 100 * 2.0 ** np.arange(7)
+    rows = [
+        pd.DataFrame({"by": [by] * 7, "examples": n, "loss": c * n**-0.3 + 1}) for c, by in ((5, first), (7, second))
+    ]
+    made = fs.fit(pd.concat(rows), "power", by="by", hold_out={"examples": 1}, draws=20)
+    assert [one.group.key["by"] for one in made.groups] == keys
+    held = made.held_out()
+    assert len(held) == 2
+    assert held["relative_error"].max() < 1e-3
+    made.to_json(tmp_path / "fits.json")
+    again = fs.load_fits(tmp_path / "fits.json")
+    for by in (first, second):
+        asked = pd.DataFrame({"by": [by], "examples": [1e4]})
+        pd.testing.assert_frame_equal(again.forecast(asked), made.forecast(asked))
+        assert again.find(by=by).group.key == made.find(by=by).group.key
+
+
+def test_what_no_file_can_hold_is_a_fault_and_leaves_nothing(tmp_path) -> None:
+    n = 100 * 2.0 ** np.arange(5)
+    for odd in (np.inf, {1, 2}, 1j):
+        made = fs.fit(pd.DataFrame({"examples": n, "loss": 5 * n**-0.3 + 1, "odd": [odd] * 5}), "power", draws=5)
+        with pytest.raises(fs.InputError, match="cannot be written"):
+            made.to_json(tmp_path / "fits.json")
+    assert not list(tmp_path.iterdir())
+
+
 def test_another_format_is_refused(tmp_path) -> None:
     (tmp_path / "x.json").write_text(json.dumps({"format": "finescale-fits/1"}))
     with pytest.raises(fs.InputError, match="expected 'finescale-fits/2'"):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict
+from datetime import date, time
 from pathlib import Path as File
 from typing import Any
 
@@ -23,7 +25,11 @@ FORMAT = "finescale-fits/2"
 
 
 def save(fits: Fits, path: str | File) -> None:
-    """Write fits aside and rename them into place."""
+    """Write fits aside and rename them into place.
+
+    Raises:
+        InputError: the file cannot be written there, or the runs hold something JSON has no word for; nothing is left.
+    """
     body = {
         "format": FORMAT,
         **{name: getattr(fits, name) for name in ("law", "factor", "by", "seed", "y", "left_out", "about")},
@@ -31,11 +37,20 @@ def save(fits: Fits, path: str | File) -> None:
     }
     path = File(path)
     aside = path.with_name(path.name + ".part")
-    with aside.open("w", encoding="utf-8") as out:
-        json.dump(body, out, allow_nan=False, default=_plain)
-        out.flush()
-        os.fsync(out.fileno())
-    aside.replace(path)
+    try:
+        with aside.open("w", encoding="utf-8") as out:
+            json.dump(body, out, allow_nan=False, default=_plain)
+            out.flush()
+            os.fsync(out.fileno())
+        aside.replace(path)
+    except OSError as error:
+        what = f"cannot be written: {error.strerror}"
+        raise InputError(Fault(str(path), what, "name a file in a folder that is there")) from error
+    except (TypeError, ValueError) as error:
+        raise InputError(Fault(str(path), f"cannot be written: {error}", "mend that column of the runs")) from error
+    finally:
+        with suppress(OSError):  # there is none to take away
+            aside.unlink()
 
 
 def load_fits(path: str | File) -> Fits:
@@ -78,6 +93,8 @@ def _plain(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, date | time):
+        return value.isoformat()
     raise TypeError(f"{type(value).__name__} has no place in a file of fits")
 
 

@@ -14,7 +14,7 @@ from finescale import registry
 from finescale.core import FACTORS
 from finescale.errors import Faults, collecting, near
 from finescale.stats.auto_fit import fit_auto
-from finescale.stats.fits import Fits, GroupFit, Member, law_named
+from finescale.stats.fits import HELD, Fits, GroupFit, Member, keyed, law_named
 from finescale.stats.groups import (
     Cell,
     Group,
@@ -85,7 +85,7 @@ def fit(
         InputError: unknown names, missing columns, empty groups; every fault is listed.
     """
     table = runs if isinstance(runs, Runs) else read_runs(runs)
-    factors, by, share = (*_tuple(factor),), _tuple(by), _tuple(share)
+    factors, by, share = names_of(factor), names_of(by), names_of(share)
     usable, left_out = _given(table, (*factors, y))
     _check(usable, table.places, law, factors, by, share, y, hold_out or {}, objective, draws)
     _check_priors(priors, law, factors, objective, protocol)
@@ -142,7 +142,8 @@ def _with_prior(cell: Cell, point: PointFit, priors: Priors) -> PointFit:
     return solve(cell)
 
 
-def _tuple(names: Names) -> tuple[str, ...]:
+def names_of(names: Names) -> tuple[str, ...]:
+    """Names given as one, several or none."""
     if names is None:
         return ()
     return (names,) if isinstance(names, str) else tuple(names)
@@ -182,6 +183,15 @@ def _check(
         for name in (*factors, *by, y):
             if name not in frame:
                 faults.add(f"column {name!r}", "is not in the table of runs", near(name, map(str, frame.columns)))
+        for name in by:
+            if name in ("examples", y):
+                faults.add(f"by {name!r}", "is what a law is fitted to", "a group needs runs that differ in it")
+        if not isinstance(hold_out, dict):
+            faults.add("hold_out", f"{hold_out!r} is not a dict", "as {'examples': 1}")
+            hold_out = {}
+        for name in HELD if any(hold_out.values()) else ():
+            if name in frame and name != y:
+                faults.add(f"column {name!r}", "has the name of a forecast of what is held out", "rename it")
         for name, count in hold_out.items():
             if name not in (*factors, "examples"):
                 faults.add(f"hold_out[{name!r}]", "is not a factor of this fit", near(name, (*factors, "examples")))
@@ -264,7 +274,8 @@ def _takes(law: Law, count: int) -> bool:
 def _groups(
     frame: pd.DataFrame, factors: tuple[str, ...], by: tuple[str, ...], y: str, hold_out: dict[str, int]
 ) -> list[Group]:
-    parts = frame.groupby(list(by), dropna=False, sort=True) if by else [((), frame)]
+    frame = frame.assign(**{name: keyed(frame[name]) for name in by})
+    parts = frame.groupby(list(by), sort=True) if by else [((), frame)]
     groups = []
     for key, part in parts:
         held = held_rows(part, hold_out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import date, time
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +16,8 @@ from finescale.stats.laws import Array, Law, Parameter
 from finescale.stats.uncertainty import WORDS
 
 Kind = Literal["run", "curve"]
+# Columns that ``Fits.held_out`` adds to those of the runs.
+HELD = ("observed", "median", "low", "high", "reach", "error", "relative_error")
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,19 @@ class GroupFit:
     @property
     def fitted(self) -> bool:
         return bool(self.members)
+
+    @property
+    def member(self) -> Member:
+        """The law of a named fit.
+
+        Raises:
+            InputError: there is none: the group was not fitted, or ``auto`` combines laws that have no one set of
+                parameters.
+        """
+        if self.members:
+            return self.members[0]
+        what = "is forecast by auto, which has no parameters" if self.fitted else f"has no parameters: {self.status}"
+        raise InputError(Fault(f"group {self.group.label}", what, "fit a named law"))
 
     @property
     def outcome(self) -> Status:
@@ -172,16 +188,22 @@ class Fits:
         return (*self.factor, "examples")
 
     def find(self, **key: Any) -> GroupFit:
-        """The fit of the group with these ``by`` values.
+        """The fit of the group with these ``by`` values; names that are not in ``by`` tell nothing apart.
 
         Raises:
-            InputError: no such group; the message lists those there are.
+            InputError: no such group, or several; the message lists them.
         """
-        for fit in self.groups:
-            if all(fit.group.key.get(name) == value for name, value in key.items() if name in self.by):
-                return fit
+        asked = {name: as_key(value) for name, value in key.items() if name in self.by}
+        found = [fit for fit in self.groups if all(fit.group.key[name] == value for name, value in asked.items())]
         wanted = ", ".join(f"{name}={value}" for name, value in key.items())
-        raise InputError(Fault(f"group {wanted}", "is not in these fits", near(wanted, self.status)))
+        if not found:
+            raise InputError(Fault(f"group {wanted}", "is not in these fits", near(wanted, self.status)))
+        if len(found) > 1:
+            which = "; ".join(fit.group.label for fit in found)
+            missing = ", ".join(name for name in self.by if name not in asked)
+            what = f"may be {len(found)} of these fits: {which}"
+            raise InputError(Fault(f"group {wanted}".strip(), what, f"give {missing} too"))
+        return found[0]
 
     def draws(self, frame: pd.DataFrame, kind: Kind = "curve") -> Array:
         """Joint draws of the loss, one column per row of ``frame``: (B, N) in nats per target token.
@@ -240,8 +262,7 @@ class Fits:
             InputError: as ``draws``; every fault is listed.
         """
         asked = pd.DataFrame([factors]) if frame is None else frame
-        if not 0 < level < 1:
-            raise InputError(Fault("level", f"{level} is not between 0 and 1", "0.9 is usual"))
+        check_level(level)
         if kind not in ("run", "curve"):
             raise InputError(Fault("kind", f"{kind!r} is unknown", near(str(kind), ["run", "curve"])))
         draws = self.draws(asked, kind)
@@ -264,7 +285,7 @@ class Fits:
 
     def _groups_of(self, frame: pd.DataFrame, faults: Faults) -> Array:
         keys = {tuple(fit.group.key[name] for name in self.by): index for index, fit in enumerate(self.groups)}
-        rows = list(zip(*(frame[name] for name in self.by), strict=True)) if self.by else [()] * len(frame)
+        rows = list(zip(*(keyed(frame[name]) for name in self.by), strict=True)) if self.by else [()] * len(frame)
         for row in dict.fromkeys(rows):
             label = ", ".join(f"{name}={value}" for name, value in zip(self.by, row, strict=True))
             if row not in keys:
@@ -291,14 +312,23 @@ class Fits:
     # -------------------------------------------------------------------------------------------------- reporting
 
     def table(self, level: float = 0.9) -> pd.DataFrame:
-        """One row per group, law and parameter: ``estimate, low, high, unit, meaning, weight, status``."""
+        """One row per group, law and parameter: ``estimate, low, high, unit, meaning, weight, status``.
+
+        Raises:
+            InputError: ``level`` is not between 0 and 1.
+        """
+        check_level(level)
         rows = [[*fit.group.key.values(), *row] for fit in self.groups for row in fit.rows(level)]
         columns = [*self.by, "law", "weight", "parameter", "estimate", "low", "high", "unit", "meaning", "status"]
         return pd.DataFrame(rows, columns=columns)
 
     def correlations(self, **key: Any) -> pd.DataFrame:
-        """Correlations between the parameters of a group's (heaviest) law, over its draws."""
-        member = max(self.find(**key).members, key=lambda m: float(m.weight.mean()))
+        """Correlations between the parameters of a group's law, over its draws.
+
+        Raises:
+            InputError: as ``find``, or the group has no parameters (it was not fitted, or by ``auto``).
+        """
+        member = self.find(**key).member
         names = [p.name for p in member.law.parameters(member.factors[:-1])]
         draws = np.concatenate([member.draws_theta, np.log(np.maximum(member.draws_coef, 1e-12))], axis=1)
         return pd.DataFrame(draws, columns=names).corr()
@@ -337,6 +367,33 @@ class Fits:
         schemes = {fit.diagnostics.get("scheme") for fit in self.groups if fit.fitted}
         how = [f"90 % intervals: {WORDS.get(str(scheme), str(scheme))}" for scheme in sorted(map(str, schemes))]
         return "\n".join([head, body, *states, *how, *(f"left out: {line}" for line in self.left_out)])
+
+
+def check_level(level: float) -> None:
+    """Is this the probability that an interval holds?
+
+    Raises:
+        InputError: it is not a number between 0 and 1.
+    """
+    if not isinstance(level, int | float | np.number) or not 0 < level < 1:
+        raise InputError(Fault("level", f"{level!r} is not a number between 0 and 1", "0.9 is usual"))
+
+
+def as_key(value: Any) -> Any:
+    """The value of a ``by`` column as a group's key has it: a word or a number, which can be told apart and written.
+
+    What is missing is the word ``missing``, and a time is its ISO 8601 text.
+    """
+    if pd.api.types.is_scalar(value) and pd.isna(value):
+        return "missing"
+    return value.isoformat() if isinstance(value, date | time) else value
+
+
+def keyed(column: pd.Series) -> pd.Series:
+    """A ``by`` column as the keys of its groups; columns that are so already stay as they are."""
+    if column.isna().any() or not (pd.api.types.is_numeric_dtype(column) or pd.api.types.is_string_dtype(column)):
+        return column.astype(object).map(as_key)
+    return column
 
 
 def _check_positive(frame: pd.DataFrame, name: str, faults: Faults) -> None:

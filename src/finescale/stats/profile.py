@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.stats import chi2
 
 from finescale.errors import Fault, InputError, near
-from finescale.stats.fits import Fits, GroupFit, Member, natural
+from finescale.stats.fits import Fits, GroupFit, Member, check_level, natural
 from finescale.stats.groups import Cell
 from finescale.stats.laws import Array
 from finescale.stats.solve import Problem, refine
@@ -30,12 +30,12 @@ def profile(fits: Fits, parameter: str, level: float = 0.9, **key: Any) -> pd.Da
         ``value, deviance, inside``: the deviance is n·log of the ratio of residual sums of squares to the best fit's.
 
     Raises:
-        InputError: no such group or parameter, or the group's law has none (``auto``).
+        InputError: no such group or parameter, the group's law has none (``auto``), or it shares some with others.
     """
+    check_level(level)
     fit = fits.find(**key)
-    if not fit.members:
-        raise InputError(Fault(f"group {fit.group.label}", f"has no parameters: {fit.status}", "fit a named law"))
-    member = fit.members[0]
+    member = fit.member
+    _check_alone(fits, fit)
     shapes = [p.name for p in member.law.shapes(member.factors[:-1])]
     known = [*shapes, *(p.name for p in member.law.coefficients if p.name == "E")]
     if parameter not in known:
@@ -47,6 +47,16 @@ def profile(fits: Fits, parameter: str, level: float = 0.9, **key: Any) -> pd.Da
     best = min(float(np.sum((np.log(fit.group.y) - member.log_point(fit.group.z)) ** 2)), float(sums.min()))
     deviance = len(fit.group.y) * np.log(sums / best)
     return pd.DataFrame({"value": values, "deviance": deviance, "inside": deviance <= chi2.ppf(level, 1)})
+
+
+def _check_alone(fits: Fits, fit: GroupFit) -> None:
+    """The rest is refitted on this group's runs, but runs of other groups decide shared parameters too."""
+    shared = fits.about.get("share") or []
+    task = fit.group.key.get("task")
+    others = [one for one in fits.groups if one is not fit and one.fitted and one.group.key.get("task") == task]
+    if shared and others:
+        what = f"shares {', '.join(shared)} with {len(others)} more: shared parameters have no profile of one group"
+        raise InputError(Fault(f"group {fit.group.label}", what, "fit without share, or read the intervals of table()"))
 
 
 def _profile_shape(fit: GroupFit, member: Member, index: int) -> tuple[Array, Array]:

@@ -118,6 +118,9 @@ def read_runs(source: str | Path | pd.DataFrame, columns: dict[str, str] | None 
 def _load(source: str | Path | pd.DataFrame) -> pd.DataFrame:
     if isinstance(source, pd.DataFrame):
         return source.copy()
+    if not isinstance(source, str | Path):
+        what = f"is a {type(source).__name__}, not a table of runs"
+        raise InputError(Fault("runs", what, "give a file, a pandas DataFrame or what read_runs returned"))
     path = file_there(Path(source))
     if path.suffix not in _READERS:
         raise InputError(

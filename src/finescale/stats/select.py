@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from finescale import registry
-from finescale.errors import Fault, InputError
-from finescale.stats.fit import Names, fit
+from finescale.errors import Fault, InputError, collecting
+from finescale.stats.fit import Names, fit, names_of
 from finescale.stats.fits import law_named
 from finescale.stats.runs import Runs, read_runs
 
@@ -24,12 +23,13 @@ class Comparison:
     """Laws ranked by how well they forecast held-out larger scales.
 
     Attributes:
-        overall: one row per law, best first: ``law, error`` (mean relative error of held-out runs), ``coverage`` (of
-            90 % intervals), ``forecasts`` (held-out runs forecast), ``behind`` (error minus the best law's, with its
-            90 % interval ``behind_low, behind_high`` by resampling curves).
-        groups: the same errors per group, with the best law and a verdict per group.
+        overall: one row per factor held out (``along``) and law that forecasts along it, best first: ``along, law,
+            error`` (mean relative error of the held-out runs that every one of them forecast), ``coverage`` (of 90 %
+            intervals), ``forecasts`` (held-out runs forecast), ``behind`` (error minus the best law's, with its 90 %
+            interval ``behind_low, behind_high`` by resampling curves).
+        groups: the same errors per group and ``along``, with the best law and a verdict each.
         held_out: every forecast behind them.
-        verdict: a sentence.
+        verdict: a sentence for each factor held out; laws that forecast nothing along one are named, not ranked.
     """
 
     overall: pd.DataFrame
@@ -43,7 +43,7 @@ class Comparison:
 
 def compare(
     runs: Runs | pd.DataFrame | str | Path,
-    laws: Sequence[str] | None = None,
+    laws: Names = None,
     factor: Names = None,
     by: Names = (),
     hold_out: dict[str, int] | None = None,
@@ -53,26 +53,40 @@ def compare(
     """Compare laws by forecasting scales kept out of their fits, one level at a time up to ``hold_out``.
 
     Args:
-        laws: names; by default every registered law that takes these factors, and ``auto``. A law of examples alone is
-            fitted to each curve of a family separately. With one factor ``product`` is ``multiplicative``: left out.
+        laws: a name or names; by default every registered law that takes these factors, and ``auto``. A law of examples
+            alone is fitted to each curve of a family separately. With one factor ``product`` is ``multiplicative``:
+            left out.
         hold_out: number of largest levels per factor; by default two of ``examples``. Each of 1, 2, … levels is held
             out in turn and every held-out run is forecast.
 
     Raises:
-        InputError: as ``fit``; or nothing could be held out.
+        InputError: as ``fit``; ``hold_out`` is no count of levels per factor; or nothing could be held out.
     """
     table = runs if isinstance(runs, Runs) else read_runs(runs)
-    factors = (factor,) if isinstance(factor, str) else tuple(factor or ())
-    groups = (by,) if isinstance(by, str) else tuple(by or ())
-    laws = list(laws or _fitting(len(factors)))
-    parts = []
-    for name, most in (hold_out or {"examples": 2}).items():
-        for count in range(1, most + 1):
-            parts += [_held(table, law, factors, groups, {name: count}, y, seed) for law in laws]
-    held = pd.concat([part for part in parts if len(part)]) if any(map(len, parts)) else pd.DataFrame()
-    if not len(held):
+    factors, groups = names_of(factor), names_of(by)
+    levels = {"examples": 2} if hold_out is None else hold_out
+    _check_levels(levels)
+    chosen = list(names_of(laws) or _fitting(len(factors)))
+    parts = [
+        _held(table, law, factors, groups, (name, count), y, seed)
+        for name, most in levels.items()
+        for count in range(1, most + 1)
+        for law in chosen
+    ]
+    known = [part for part in parts if len(part)]
+    if not known:
         raise InputError(Fault("hold_out", "leaves no law enough runs to forecast anything", "hold out fewer levels"))
-    return _rank(held, groups, seed)
+    return _rank(pd.concat(known), groups, chosen, seed)
+
+
+def _check_levels(hold_out: dict[str, int]) -> None:
+    with collecting() as faults:
+        if not isinstance(hold_out, dict):
+            faults.add("hold_out", f"{hold_out!r} is not a dict", "as {'examples': 1}")
+            return
+        for name, most in hold_out.items():
+            if not isinstance(most, int | np.integer) or most < 1:
+                faults.add(f"hold_out[{name!r}]", f"{most!r} is not a whole number from 1 up", "as {'examples': 1}")
 
 
 def _fitting(count: int) -> list[str]:
@@ -87,18 +101,20 @@ def _fitting(count: int) -> list[str]:
 
 
 def _held(
-    table: Runs, law: str, factors: tuple[str, ...], by: tuple[str, ...], hold_out: dict[str, int], y: str, seed: int
+    table: Runs, law: str, factors: tuple[str, ...], by: tuple[str, ...], kept: tuple[str, int], y: str, seed: int
 ) -> pd.DataFrame:
-    curve_law = law != "auto" and law_named(law).factors[1] == 0
-    if curve_law and set(hold_out) - {"examples"}:
+    along, count = kept
+    curve_law = law in registry.names("law") and law_named(law).factors[1] == 0
+    # One curve says nothing of larger values of what it is drawn for.
+    if curve_law and along in factors:
         return pd.DataFrame()
     groups, used = ((*by, *factors), ()) if curve_law else (by, factors)
-    held = fit(table, law, used, groups, y=y, hold_out=hold_out, seed=seed, draws=100).held_out()
+    held = fit(table, law, used, groups, y=y, hold_out={along: count}, seed=seed, draws=100).held_out()
     if not len(held):
         return pd.DataFrame()
     inside = (held["observed"] >= held["low"]) & (held["observed"] <= held["high"])
-    what = ", ".join(f"{name}: {count}" for name, count in hold_out.items())
-    return held.assign(law=law, inside=inside, kept_out=what, curve=_curve(held, (*by, *factors)))
+    curve = _curve(held, (*by, *factors))
+    return held.assign(law=law, inside=inside, along=along, kept_out=f"{along}: {count}", curve=curve)
 
 
 def _curve(held: pd.DataFrame, names: tuple[str, ...]) -> pd.Series:
@@ -106,25 +122,37 @@ def _curve(held: pd.DataFrame, names: tuple[str, ...]) -> pd.Series:
     return held[known].astype(str).agg(" ".join, axis=1) if known else pd.Series("all", index=held.index)
 
 
-def _rank(held: pd.DataFrame, by: tuple[str, ...], seed: int) -> Comparison:
-    counts = held.groupby("law")["relative_error"].size()
-    # Only runs that every law forecast are compared; a law that could not be fitted everywhere would else look good.
-    point = held.assign(place=held["curve"] + " " + held["examples"].astype(str) + " " + held["kept_out"])
-    wide = point.pivot_table(index=["curve", "place"], columns="law", values="relative_error").dropna()
-    overall = _overall(wide, held, counts, seed)
-    rows = []
-    for key, part in point.groupby(list(by)) if by else [((), point)]:
-        square = part.pivot_table(index=["curve", "place"], columns="law", values="relative_error").dropna()
-        if len(square):
-            ranked = _overall(square, part, part.groupby("law").size(), seed)
-            errors = {str(law): float(value) for law, value in square.mean().items()}
+def _rank(held: pd.DataFrame, by: tuple[str, ...], laws: list[str], seed: int) -> Comparison:
+    place = held["curve"] + " " + held["examples"].astype(str) + " " + held["kept_out"]
+    overall, groups, said = [], [], []
+    for along, part in held.assign(place=place).groupby("along", sort=False):
+        ranked, verdict, _ = _ranked(part, seed)
+        overall.append(ranked)
+        missing = [law for law in laws if law not in set(part["law"])]
+        unranked = f" (not ranked there, since they forecast nothing: {', '.join(missing)})" if missing else ""
+        said.append((str(along), f"{verdict}{unranked}"))
+        for key, own in part.groupby(list(by), dropna=False) if by else [((), part)]:
             named = dict(zip(by, key, strict=True))
-            rows.append({**named, "best": ranked["law"].iloc[0], "verdict": _verdict(ranked, len(square)), **errors})
-    return Comparison(overall, pd.DataFrame(rows), held.reset_index(drop=True), _verdict(overall, len(wide)))
+            ranked, verdict, errors = _ranked(own, seed)
+            if len(ranked):
+                groups.append({**named, "along": along, "best": ranked["law"].iloc[0], "verdict": verdict, **errors})
+    verdict = said[0][1] if len(said) == 1 else "; ".join(f"along {along}, {words}" for along, words in said)
+    return Comparison(pd.concat(overall, ignore_index=True), pd.DataFrame(groups), held.reset_index(drop=True), verdict)
 
 
-def _overall(wide: pd.DataFrame, held: pd.DataFrame, counts: pd.Series, seed: int) -> pd.DataFrame:
-    error = wide.mean().sort_values()
+def _ranked(part: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, str, dict[str, float]]:
+    """Laws ranked along one factor, the verdict, and the mean error of each.
+
+    Only runs that every law forecast are compared; a law that could not be fitted everywhere would else look good.
+    """
+    wide = part.pivot_table(index=["curve", "place"], columns="law", values="relative_error").dropna()
+    ranked = _overall(wide, part, seed) if len(wide) else pd.DataFrame()
+    errors = {str(law): float(value) for law, value in wide.mean().items()}
+    return ranked, _verdict(ranked, len(wide)), errors
+
+
+def _overall(wide: pd.DataFrame, held: pd.DataFrame, seed: int) -> pd.DataFrame:
+    error, along = wide.mean().sort_values(), str(held["along"].iloc[0])
     best = str(error.index[0])
     rng = np.random.default_rng(seed)
     # Forecasts of one curve err together; with fewer than three curves there is nothing better than its runs.
@@ -134,17 +162,16 @@ def _overall(wide: pd.DataFrame, held: pd.DataFrame, counts: pd.Series, seed: in
     for law, value in zip(map(str, error.index), error, strict=True):
         gap = (curves[law] - curves[best]).to_numpy()
         low, high = np.quantile(gap[picks].mean(axis=1), [0.05, 0.95])
-        covered = float(held.loc[held["law"] == law, "inside"].mean())
-        rows.append([law, value, covered, int(counts[law]), value - error.iloc[0], low, high])
-    names = ["law", "error", "coverage", "forecasts", "behind", "behind_low", "behind_high"]
+        inside = held.loc[held["law"] == law, "inside"]
+        rows.append([along, law, value, float(inside.mean()), len(inside), value - error.iloc[0], low, high])
+    names = ["along", "law", "error", "coverage", "forecasts", "behind", "behind_low", "behind_high"]
     return pd.DataFrame(rows, columns=names)
 
 
 def _verdict(ranked: pd.DataFrame, runs: int) -> str:
-    best = ranked.iloc[0].to_dict()
     if runs < _FEWEST_RUNS:
         return f"undecided: {runs} held-out run(s) that every law forecast tell nothing; add sizes or curves"
-    rest = ranked.iloc[1:]
+    best, rest = ranked.iloc[0].to_dict(), ranked.iloc[1:]
     ties = rest.loc[rest["behind_low"] <= 0, "law"].astype(str).tolist()
     if ties:
         said = f"{best['law']} errs least ({best['error']:.2%}), but the data cannot tell it from {', '.join(ties)}"

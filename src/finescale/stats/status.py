@@ -17,7 +17,8 @@ def too_few(law: Law, group: Group) -> Status | None:
     need = len(law.parameters(group.factors[:-1]))
     have = len(group.frame)
     if law.last:
-        return None if have >= 2 else Status("TooFew", f"{have} runs; a line needs 2 sizes. Add sizes.")
+        sizes = group.frame["examples"].nunique()
+        return None if sizes >= 2 else Status("TooFew", f"{have} runs at {sizes} size; a line needs 2. Add sizes.")
     if have <= need:
         return Status(
             "TooFew",
