@@ -109,6 +109,12 @@ def test_one_law_may_be_named_and_levels_are_counts() -> None:
             fs.compare(runs, "constant", "model_params", hold_out=wrong)
 
 
+def test_groups_may_not_be_named_as_a_comparison_names_its_columns() -> None:
+    runs = cross()[["model_params", "examples", "loss"]].iloc[:20].assign(curve="one")
+    with pytest.raises(fs.InputError, match="column 'curve': has the name of a column of a comparison"):
+        fs.compare(runs, "constant", by="curve")
+
+
 def two_groups(**options) -> fs.Fits:
     runs = cross()[["model_params", "examples", "loss"]].iloc[:20]
     both = pd.concat([runs.assign(method="full"), runs.assign(method="lora", loss=runs["loss"] * 1.1)])

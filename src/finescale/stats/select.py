@@ -16,6 +16,8 @@ from finescale.stats.runs import Runs, read_runs
 
 # Fewer held-out runs than this have no spread to judge a difference by.
 _FEWEST_RUNS = 3
+# Columns of ``Comparison.held_out`` and ``groups`` that are not the runs'.
+_OWN = ("law", "inside", "along", "kept_out", "curve", "best", "verdict")
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def compare(
     table = runs if isinstance(runs, Runs) else read_runs(runs)
     factors, groups = names_of(factor), names_of(by)
     levels = {"examples": 2} if hold_out is None else hold_out
-    _check_levels(levels)
+    _check_asked(levels, (*factors, *groups))
     chosen = list(names_of(laws) or _fitting(len(factors)))
     parts = [
         _held(table, law, factors, groups, (name, count), y, seed)
@@ -79,8 +81,11 @@ def compare(
     return _rank(pd.concat(known), groups, chosen, seed)
 
 
-def _check_levels(hold_out: dict[str, int]) -> None:
+def _check_asked(hold_out: dict[str, int], names: tuple[str, ...]) -> None:
     with collecting() as faults:
+        for name in names:
+            if name in _OWN:
+                faults.add(f"column {name!r}", "has the name of a column of a comparison", "rename it")
         if not isinstance(hold_out, dict):
             faults.add("hold_out", f"{hold_out!r} is not a dict", "as {'examples': 1}")
             return
