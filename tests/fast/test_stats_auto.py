@@ -222,7 +222,7 @@ def test_a_family_of_few_bases_weighs_three_ways_alike_and_more_bases_favour_the
 
 def test_auto_refuses_beyond_its_stated_reach() -> None:
     fits = fs.fit(family(), "auto", "model_params")
-    with pytest.raises(fs.Refused, match="never checked beyond 1,024 times"):
+    with pytest.raises(fs.Refused, match="up to 1,024 times above"):
         fits.forecast(model_params=1e5, examples=D[-1] * 2000)
 
 
@@ -246,3 +246,23 @@ def test_a_horizon_of_one_doubling_costs_little() -> None:
     loss = curve(20, 0.2, 1.0, 0.003, 3)
     pool = Pool([Curve.of(D[:-1], loss[:-1])])
     assert pool.width.scale(0, np.array([DOUBLING]), pool.curves[0].span, np.zeros(1))[0] < 0.03
+
+
+def test_auto_is_measured_by_each_curve_and_looks_upwards() -> None:
+    """A base seen to a smaller size lies further from a question than the table's largest size says."""
+    runs = family()
+    largest = runs["model_params"].max()
+    short = runs[(runs["model_params"] < largest) | (runs["examples"] <= runs["examples"].max() / 4)]
+    fits = fs.fit(short, "auto", "model_params", draws=50)
+    asked = fits.forecast(model_params=largest, examples=float(runs["examples"].max()))
+    assert asked["reach"].iloc[0] == pytest.approx(4.0)
+    with pytest.raises(fs.Refused, match="2 times below"):
+        fits.forecast(model_params=largest, examples=float(runs["examples"].min()) / 3)
+
+
+def test_below_the_smallest_size_the_band_widens_and_holds_the_truth() -> None:
+    rng = np.random.default_rng(0)
+    sizes = 500.0 * 2.0 ** np.arange(8)
+    loss = (8 * sizes**-0.25 + 1.2) * np.exp(0.003 * rng.standard_normal(8))
+    found = fs.fit(pd.DataFrame({"examples": sizes, "loss": loss})).forecast(examples=300.0).iloc[0]
+    assert found["low"] < 8 * 300**-0.25 + 1.2 < found["high"]

@@ -347,3 +347,21 @@ def test_sums_of_squares_are_unbiased_for_both_kinds_of_noise() -> None:
         expected = run**2 + levels[0].share * own**2
         assert np.mean([one.square / one.freedom for one in levels]) == pytest.approx(expected, rel=0.05)
     assert seen[0].within.freedom + seen[0].between.freedom == pytest.approx(30)
+
+
+def test_an_interval_of_a_crossing_says_when_it_leaves_the_range() -> None:
+    """A crossing at 65,536 just beyond 64,000: draws that do not cross inside count as beyond, not as missing."""
+    rng, rows = np.random.default_rng(1), []
+    for method, beta in (("full", 0.25), ("lora", 0.15)):
+        height = 14.0 * 65_536.0 ** (beta - 0.25)
+        rows += [
+            (method, size, (height * size**-beta + 1.0) * np.exp(0.005 * rng.normal()))
+            for size in 500.0 * 2.0 ** np.arange(8)
+            for _ in range(2)
+        ]
+    runs = pd.DataFrame(rows, columns=["method", "examples", "loss"])
+    found = fs.critical_size(fs.fit(runs, "power", by=["method"], draws=200), "full", "lora").iloc[0]
+    assert 0 < found["share"] < 1
+    assert found["high"] == np.inf
+    if "overtakes" in found["verdict"]:
+        assert "to beyond 64,000" in found["verdict"]

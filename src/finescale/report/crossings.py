@@ -52,11 +52,18 @@ def _outcome(row: pd.Series[Any]) -> object:
     if pd.isna(row.get("better_below")):
         return join("unknown", tag("small", "no law was fitted"))
     if row["share"] >= 0.5 and row["better_below"] != row["better_above"]:
-        size = estimate(row["median"], row["low"], row["high"], lambda value: numbers.significant(value, 2))
+        size = estimate(row["median"], row["low"], row["high"], lambda value: _size(value, row))
         return join(size, tag("small", f"{row['better_below']} below, {row['better_above']} above"))
     if row["verdict"].startswith("no crossing"):
         return join("none", tag("small", f"{row['better_below']} is better throughout"))
     return join("undecided", tag("small", f"{numbers.percent(row['share'])} of draws cross"))
+
+
+def _size(value: float, row: pd.Series[Any]) -> str:
+    """A number of examples; 0 and infinity lie below and beyond what was looked at."""
+    if value == 0:
+        return f"below {numbers.significant(row['from'], 2)}"
+    return numbers.significant(value, 2) if value < float("inf") else f"beyond {numbers.significant(row['to'], 2)}"
 
 
 def _spelled(crossings: pd.DataFrame) -> Html:

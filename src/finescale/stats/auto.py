@@ -26,6 +26,11 @@ from finescale.stats.stack import Rolling, Weights, weigh
 REACH = 16.0
 FEWEST = 3
 REFUSES_BEYOND = 1024.0
+REFUSES_BELOW = 2.0
+# Paths begin two doublings below the smallest size, so that inside they are no edge.
+_BEFORE = 2 * DOUBLING
+# Standard deviation per e-fold below the smallest size: assumed, since hold-outs only look upwards.
+_BELOW = 0.05
 _KNOTS_INSIDE, _KNOTS_BEYOND = 24, 32
 # Dense curves: so many origins per curve, targets per origin and cuts of the table are enough.
 _MOST_ORIGINS, _MOST_TARGETS, _MOST_CUTS = 12, 8, 12
@@ -44,6 +49,11 @@ class Path:
     centre: Array
     scale: Array
     run: float
+
+    @property
+    def support(self) -> tuple[float, float]:
+        """Smallest and largest number of examples seen of the curve."""
+        return float(np.exp(self.x[0] + _BEFORE)), float(np.exp(self.x[-1]) / REFUSES_BEYOND)
 
     def at(self, x: Array) -> tuple[Array, Array]:
         """Centre and scale (N,) at log examples ``x``; the ends are carried on flat."""
@@ -125,14 +135,14 @@ class Pool:
         """The forecast path of a curve: its averaged law inside, the forecaster beyond, joined at the last size."""
         curve, width = self.curves[index], self.width
         beyond = curve.x[-1] + np.linspace(0, np.log(REFUSES_BEYOND), _KNOTS_BEYOND + 1)[1:]
-        inside = np.linspace(curve.x[0] - 2 * DOUBLING, curve.x[-1], _KNOTS_INSIDE)
+        inside = np.linspace(curve.x[0] - _BEFORE, curve.x[-1], _KNOTS_INSIDE)
         smooth = averaged_law([curve], inside, half_life=np.inf)[0]
         end = self.end_level(index)
         smooth = smooth + (end - smooth[-1]) * np.exp2((inside - curve.x[-1]) / DOUBLING)
         before = np.maximum(curve.x[0] - inside, 0.0)
         centre, spread = self.combined(index, beyond)
         scale = [
-            width.scale(index, before, curve.span, np.zeros(len(inside))),
+            np.hypot(width.scale(index, before, curve.span, np.zeros(len(inside))), _BELOW * before),
             # Further ahead is never surer, whatever the forecasters agree on by chance.
             np.maximum.accumulate(width.scale(index, beyond - curve.x[-1], curve.span, spread)),
         ]

@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-from finescale.stats.auto import REFUSES_BEYOND, Path, Pool, Width
+from finescale.stats.auto import REFUSES_BELOW, REFUSES_BEYOND, Path, Pool, Width
 from finescale.stats.evidence import Evidence, evidence
 from finescale.stats.family import Blend, Joint, Key, anchored, blend, fit_joint, key_columns, nearest
 from finescale.stats.fits import GroupFit, Kind, Status
 from finescale.stats.groups import Group
 from finescale.stats.laws import PAPER, RECTIFIED, Array
 from finescale.stats.local import FORECASTERS, Curve
+from finescale.stats.solve import Mask
 
 _NAMES = (
     *FORECASTERS.items(),
@@ -56,9 +57,26 @@ class AutoFit(GroupFit):
     def fitted(self) -> bool:
         return bool(self.paths)
 
-    @property
-    def limit(self) -> float:
-        return REFUSES_BEYOND
+    def reach(self, frame: pd.DataFrame) -> Array:
+        """As for a law, but in examples each row is measured by its own curve, a new base's by the nearest one."""
+        above, below, worst = self._distances(frame)
+        return np.maximum(worst, np.maximum(above, below))
+
+    def refused(self, frame: pd.DataFrame) -> Mask:
+        """Beyond what the forecaster is for: it looks upwards, and only so far."""
+        above, below, worst = self._distances(frame)
+        return np.asarray((np.maximum(above, worst) > REFUSES_BEYOND) | (below > REFUSES_BELOW))
+
+    def _distances(self, frame: pd.DataFrame) -> tuple[Array, Array, Array]:
+        """How many times rows (N,) lie above and below their curve's sizes, and beyond the other factors' support."""
+        keys, known = key_columns(frame, self.group.factors), list(self.paths)
+        own = {key: self.paths[known[nearest(known, key)]].support for key in set(keys)} if known else {}
+        first, last = np.array([own.get(key, self.group.support["examples"]) for key in keys]).reshape(-1, 2).T
+        asked, worst = frame["examples"].to_numpy(dtype=float), np.ones(len(frame))
+        for name in self.group.factors[:-1]:
+            (low, high), value = self.group.support[name], frame[name].to_numpy(dtype=float)
+            worst = np.maximum(worst, np.maximum(value / high, low / value))
+        return asked / last, first / asked, worst
 
     def citations(self) -> list[str]:
         laws = [one.law.source for one in self.joint.laws] if self.joint else []

@@ -35,10 +35,11 @@ def critical_size(
 
     Returns:
         One row per row of ``at`` with its columns and ``a, b, from, to`` (the range), ``share`` (of draws that cross
-        in it), ``low, median, high`` (examples, over those draws), ``better_below, better_above`` (which method
-        is better at the two ends, by most draws), ``sure_below, sure_above`` (share of draws that say so), ``several``
-        (share of draws that cross more than once), ``H, gamma, closed_form`` (Zhang et al. 2024, Eq. 3; NaN unless both
-        laws are products with the same E) and ``verdict``, a sentence.
+        in it), ``low, median, high`` (examples, over all draws: 0 is below the range, infinity beyond it),
+        ``better_below, better_above`` (which method is better at the two ends, by most draws), ``sure_below,
+        sure_above`` (share of draws that say so), ``several`` (share of draws that cross more than once), ``H, gamma,
+        closed_form`` (Zhang et al. 2024, Eq. 3; NaN unless both laws are products with the same E) and ``verdict``, a
+        sentence.
 
     Raises:
         InputError: ``between`` makes no groups, a group is unknown, or a factor is missing.
@@ -62,10 +63,12 @@ def _one(
     gap = _gap(fits, a, b, place, between, grid)
     crossing, several = _crossings(np.log(grid), gap)
     share = float(np.isfinite(crossing).mean())
-    quantiles = np.full(3, np.nan)
-    if share > 0:
-        quantiles = np.exp(np.quantile(crossing[np.isfinite(crossing)], [(1 - level) / 2, 0.5, (1 + level) / 2]))
     below, above = float((gap[:, 0] < 0).mean()), float((gap[:, -1] < 0).mean())
+    # A draw without a crossing has it below the range if the later winner already wins there, and beyond it if not.
+    won = (gap[:, -1] < 0) == (above >= 0.5)
+    anywhere = np.where(np.isnan(crossing), np.where(won, 0.0, np.inf), np.exp(crossing))
+    chances = [(1 - level) / 2, 0.5, (1 + level) / 2]
+    quantiles = np.quantile(anywhere, chances, method="inverted_cdf") if share > 0 else np.full(3, np.nan)
     result = {
         **place,
         "a": a,
@@ -150,9 +153,11 @@ def _verdict(found: dict[str, Any], level: float) -> str:
     span = f"{found['from']:,.0f} to {found['to']:,.0f} examples"
     if share >= 0.5 and found["better_below"] != found["better_above"]:
         other = b if found["better_above"] == a else a
+        low = f"{found['low']:,.0f}" if found["low"] > 0 else f"below {found['from']:,.0f}"
+        high = f"{found['high']:,.0f}" if np.isfinite(found["high"]) else f"beyond {found['to']:,.0f}"
         return (
             f"{found['better_above']} overtakes {other} at {found['median']:,.0f} examples ({level:.0%} interval "
-            f"{found['low']:,.0f} to {found['high']:,.0f}; {share:.0%} of draws cross inside {span})."
+            f"{low} to {high}; {share:.0%} of draws cross inside {span})."
         )
     sure = min(found["sure_below"], found["sure_above"])
     if share < 0.5 and found["better_below"] == found["better_above"] and sure >= level:

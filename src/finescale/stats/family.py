@@ -24,7 +24,8 @@ from finescale.stats.status import too_few
 
 Key = tuple[float, ...]
 # A new base's deviation before any base has been left out, its worth in bases, the worth of the end left out that faces
-# the question, and deviation per unit of disagreement. All chosen on simulated families (benchmarks/choose.py).
+# the question, and deviation per unit of disagreement. Proposed on simulated families
+# (benchmarks/choose.py), kept only where the public ones did not object (docs/lab-log.md).
 _PRIOR_BASES, _PRIOR_DEVIATION, _FACING, _DOUBT = 3.0, 0.05, 2.0, 0.8
 # Degrees of freedom of the draws beyond the bases behind them: the errors along a new curve are not all one deviation.
 _MORE_FREEDOM = 4.0

@@ -13,6 +13,7 @@ from finescale import registry
 from finescale.errors import Fault, Faults, InputError, Refused, collecting, near
 from finescale.stats.groups import Group, log_factors
 from finescale.stats.laws import Array, Law, Parameter
+from finescale.stats.solve import Mask
 from finescale.stats.uncertainty import WORDS
 
 Kind = Literal["run", "curve"]
@@ -94,10 +95,9 @@ class GroupFit:
         """The status as it is shown."""
         return self.status
 
-    @property
-    def limit(self) -> float:
-        """Reach beyond which the fit refuses to forecast."""
-        return float("inf")
+    def refused(self, frame: pd.DataFrame) -> Mask:
+        """Which rows (N,) lie too far from what was seen to be answered; a law by itself answers everywhere."""
+        return np.zeros(len(frame), dtype=bool)
 
     def citations(self) -> list[str]:
         """Sources of what the forecasts rest on."""
@@ -212,7 +212,7 @@ class Fits:
 
         Raises:
             InputError: columns are missing, factors are not positive, or a group is unknown or was not fitted.
-            Refused: a row lies further out than ``law="auto"`` was ever checked (1024 times).
+            Refused: ``law="auto"`` is asked more than 1024 times above what was seen of a curve, or 2 times below it.
         """
         where = self._match(frame)
         self._refuse(frame, where)
@@ -226,14 +226,15 @@ class Fits:
         return out
 
     def _refuse(self, frame: pd.DataFrame, where: Array) -> None:
-        reach = self.reach(frame)
-        limit = np.array([fit.limit for fit in self.groups])[where.astype(int)]
-        far = np.flatnonzero(reach > limit)
-        if len(far):
-            raise Refused(
-                f"row {frame.index[far[0]]} lies {reach[far[0]]:,.0f} times beyond what was seen, and law='auto' was "
-                f"never checked beyond {limit[far[0]]:,.0f} times; ask nearer, or add larger runs"
-            )
+        for index, fit in enumerate(self.groups):
+            rows = frame[where == index]
+            far = np.flatnonzero(fit.refused(rows)) if len(rows) else []
+            if len(far):
+                reach = fit.reach(rows)[far[0]]
+                raise Refused(
+                    f"row {rows.index[far[0]]} lies {reach:,.0f} times beyond what was seen of its curve; law='auto' "
+                    "answers up to 1,024 times above that and 2 times below. Ask nearer, or add runs there"
+                )
 
     def reach(self, frame: pd.DataFrame) -> Array:
         """How many times beyond the support each row lies (N,); 1 is inside."""
