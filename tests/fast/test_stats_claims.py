@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from paper_world import SMALL, Truth, simulate
 
 import finescale as fs
-from finescale.stats.ability import against_full, cluster_means, kind_of, lower_is_better, read_probes, shots_of
+from finescale.stats.ability import (
+    ability_table,
+    against_full,
+    cluster_means,
+    kind_of,
+    lower_is_better,
+    read_probes,
+    shots_of,
+)
 from finescale.stats.claims import RULES, Claims
 from finescale.stats.correlate import correlations, metrics_of
 from finescale.stats.forgetting import forgetting_laws
@@ -175,6 +183,23 @@ def test_what_pet_keeps_is_judged_against_full_on_the_same_base(harm: dict[str, 
     judged = fs.claims(few(), probes_of(few().frame, harm), draws=20)
     assert judged["pet-keeps-ability"].overall.verdict == verdict
     assert judged["pet-forgets-less"].overall.verdict == verdict
+
+
+def test_probes_are_paired_and_averaged_at_the_same_epochs() -> None:
+    plain = read_probes(probes_of(few().frame, {"full": 0.2, "lora": 0.05, "prompt": 0.02}))
+    once = plain.assign(epochs_asked=1.0)
+    both = pd.concat([once, plain.assign(epochs_asked=8.0, kept=plain["kept"] - 1)], ignore_index=True)
+    assert len(against_full(both)) == 2 * len(against_full(once))
+    assert against_full(both)["difference"].max() == pytest.approx(against_full(once)["difference"].max())
+    assert not len(against_full(both[(both["method"] == "full") == (both["epochs_asked"] == 1)]))
+    table = ability_table(both)
+    assert len(table) == 2 * len(ability_table(once))
+    of_plain = ability_table(once)["kept"].to_numpy()
+    assert table.loc[table["epochs_asked"] == 1, "kept"].to_numpy() == pytest.approx(of_plain)
+    # Without the column, and where it is empty, there is one level.
+    assert len(against_full(plain)) == len(against_full(plain.assign(epochs_asked=np.nan))) == len(against_full(once))
+    settings = [forgetting_laws(one)["settings"].max() for one in (once, both)]
+    assert settings[1] == 2 * settings[0]
 
 
 def test_where_methods_keep_alike_a_difference_is_seldom_found() -> None:

@@ -2,7 +2,7 @@
 
 A table of probes has one row per run, probe and metric: the tuned model's ``value`` and the untouched base's
 ``zero_value``. *Kept* is the change from base to tuned model, turned so that higher is better; methods are compared on
-the same base, probe, number of examples and seed, where the base cancels.
+the same base, probe, number of examples, epochs and seed, where the base cancels.
 """
 
 from __future__ import annotations
@@ -22,14 +22,23 @@ CHANCE = {"bleu": 0.5, "chrf": 12.2, "rouge-l": 7.5}
 row's reference by our metrics (``benchmarks/claims.py unrelated``); the largest over six languages."""
 ABLE = 2.0
 """A base can do something if it scores so many times what unrelated sentences do."""
-SAME = ["task", "base", "pretrain_tokens", "probe", "metric", "examples", "seed"]
+SAME = ["task", "base", "pretrain_tokens", "probe", "metric", "examples", "epochs_asked", "seed"]
+ABSENT: dict[str, Any] = {
+    "base": "base",
+    "pretrain_tokens": 0.0,
+    "seed": 0,
+    "pet_size": np.nan,
+    "epochs_asked": np.nan,
+    "flag": "",
+}
+"""What stands in for a column that a table of probes does not have."""
 _LOWER = re.compile(r"^(nll|loss|perplexity|bits.per.byte)$|.rate$")
 
 
 def read_probes(frame: pd.DataFrame) -> pd.DataFrame:
     """Check a table of probes and add ``kind`` (zero-shot, few-shot, text, task), ``shots`` and ``kept``.
 
-    Flagged runs and rows without a value are left out.
+    Flagged runs and rows without a value are left out. Epochs that are not known are one level of ``epochs_asked``.
 
     Raises:
         InputError: columns are missing; every one is named.
@@ -38,7 +47,7 @@ def read_probes(frame: pd.DataFrame) -> pd.DataFrame:
         for name in COLUMNS:
             if name not in frame:
                 faults.add(f"probes, column {name!r}", "is missing", near(name, map(str, frame.columns)))
-    for name, value in (("base", "base"), ("pretrain_tokens", 0.0), ("seed", 0), ("pet_size", np.nan), ("flag", "")):
+    for name, value in ABSENT.items():
         if name not in frame:
             frame = frame.assign(**{name: value})
     good = (frame["flag"].fillna("") == "") & np.isfinite(pd.to_numeric(frame["value"], errors="coerce"))
@@ -49,6 +58,7 @@ def read_probes(frame: pd.DataFrame) -> pd.DataFrame:
         shots=frame["probe"].map(shots_of),
         kept=sign * (frame["value"].astype(float) - pd.to_numeric(frame["zero_value"], errors="coerce")),
         pet_size=pd.to_numeric(frame["pet_size"], errors="coerce").fillna(0.0),
+        epochs_asked=pd.to_numeric(frame["epochs_asked"], errors="coerce").astype(float),
     )
 
 
@@ -72,13 +82,13 @@ def kind_of(probe: str) -> str:
 
 
 def ability_table(probes: pd.DataFrame, level: float = 0.9) -> pd.DataFrame:
-    """Mean over bases and seeds per task, method, PET size, examples, probe and metric.
+    """Mean over bases and seeds per task, method, PET size, examples, epochs, probe and metric.
 
     Returns:
-        ``task, method, pet_size, examples, kind, probe, metric, untouched, tuned, kept, low, high, runs``; ``kept`` is
-        the change, higher is better, with a Student interval over runs (NaN for one).
+        ``task, method, pet_size, examples, epochs_asked, kind, probe, metric, untouched, tuned, kept, low, high,
+        runs``; ``kept`` is the change, higher is better, with a Student interval over runs (NaN for one).
     """
-    keys = ["task", "method", "pet_size", "examples", "kind", "probe", "metric"]
+    keys = ["task", "method", "pet_size", "examples", "epochs_asked", "kind", "probe", "metric"]
     groups = probes.assign(zero_value=probes["zero_value"].astype(float)).groupby(keys, dropna=False)
     found = groups[["zero_value", "value", "kept"]].mean().set_axis(["untouched", "tuned", "kept"], axis=1)
     count, spread = groups["kept"].count(), groups["kept"].std(ddof=1)
@@ -97,7 +107,7 @@ def student(values: Any, level: float) -> tuple[float, float]:
 
 
 def against_full(probes: pd.DataFrame) -> pd.DataFrame:
-    """PET minus full finetuning on the same base, probe, examples and seed: ``difference`` of what is kept.
+    """PET minus full finetuning on the same base, probe, examples, epochs and seed: ``difference`` of what is kept.
 
     A PET method of several sizes counts with the one that has most runs.
     """

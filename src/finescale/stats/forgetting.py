@@ -82,7 +82,7 @@ def _settings(part: pd.DataFrame) -> pd.DataFrame:
     """Means over seeds."""
     numbers = [name for name in ("model_params", "pet_params", "steps", "loss") if name in part]
     known = [name for name in numbers if part[name].notna().all()]
-    keys = ["method", "base", "pretrain_tokens", "pet_size", "examples"]
+    keys = ["method", "base", "pretrain_tokens", "pet_size", "examples", "epochs_asked"]
     return part.groupby(keys, dropna=False)[[*known, "value", "zero_value"]].mean().reset_index()
 
 
