@@ -138,6 +138,22 @@ def test_what_is_wrong_with_a_row_is_told_with_its_line(row: dict[str, Any], wha
     assert what in found
 
 
+@pytest.mark.parametrize(
+    ("row", "where"),
+    [
+        ({"prompt": "x \ud83d", "completion": "y \udc00"}, "in prompt, completion"),
+        ({"messages": chat(("user", "x \ud83d"), ("assistant", "y"))}, "in prompt"),
+        ({"prompt": "x", "completion": "y", "\ud83d": "z"}, "in a column's name"),
+    ],
+)
+def test_half_a_character_is_told_with_its_line(row: dict[str, Any], where: str, tmp_path: Path) -> None:
+    assert "half a" not in wrong(tmp_path, json.dumps({"prompt": "x \U0001f600", "completion": "y"}))
+    found = wrong(tmp_path, json.dumps(row))
+    assert "line 1: has half a character (a lone surrogate" in found
+    assert where in found
+    assert found.encode()
+
+
 def test_a_field_nobody_uses_is_a_fault_until_it_is_left_out_on_purpose(tmp_path: Path) -> None:
     rows = [{"src": "a", "tgt": "b", "note": "c"}, {"src": "d", "tgt": "e"}, {"src": "f", "tgt": "g", "note": "h"}]
     told = {"template": "Say {src}:", "target": "tgt"}

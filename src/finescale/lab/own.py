@@ -19,6 +19,7 @@ from finescale.lab.tasks import LANGUAGE, template_fields
 
 ROLES = {"system": "System", "user": "User", "assistant": "Assistant"}
 MOST_LISTED = 3
+_HALF = "has half a character (a lone surrogate, \\ud800 to \\udfff)"
 
 
 @dataclass(frozen=True)
@@ -83,14 +84,16 @@ def _object(line: str) -> dict[str, Any] | str:
         row: Any = json.loads(line)
     except (ValueError, RecursionError):
         return "is not JSON"
-    return row if isinstance(row, dict) else "is not a JSON object"
+    if not isinstance(row, dict):
+        return "is not a JSON object"
+    return row if all(map(_encodes, row)) else f"{_HALF} in a column's name"
 
 
 def fields_of(row: Mapping[str, Any], form: Form) -> dict[str, Any]:
     """The fields of a row, conversations told as text.
 
     Raises:
-        ValueError: a conversation or the row's language is not as it should be; says how.
+        ValueError: a conversation, the row's language or a text is not as it should be; says how.
     """
     wanted = set(form.fields)
     fields = dict(row)
@@ -101,7 +104,18 @@ def fields_of(row: Mapping[str, Any], form: Form) -> dict[str, Any]:
     empty = [name for name in form.fields if not isinstance(fields.get(name), str) or not fields[name].strip()]
     if empty:
         raise ValueError(f"has no text in {', '.join(empty)}")
+    if broken := [name for name in form.fields if not _encodes(fields[name])]:
+        raise ValueError(f"{_HALF} in {', '.join(broken)}")
     return fields
+
+
+def _encodes(text: str) -> bool:
+    """Whether a text can be written as UTF-8; JSON's escapes can spell one that cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def unused(row: Mapping[str, Any], form: Form) -> list[str]:
