@@ -2,8 +2,8 @@
 
 ``python benchmarks/choose.py [curves|families] [tables]`` prints, per kind of table and question, the mean log error,
 coverage and interval score of ``auto`` beside a humble line and a band of one width chosen in hindsight. A setting is
-proposed when it helps here, and kept if the tables of ``run.py`` do not object. Laws, noise, bends and the quirks of bases
-are drawn from wide priors, so that no one table decides.
+proposed when it helps here, and kept if the tables of ``run.py`` do not object. Laws, noise, bends and the quirks of
+bases are drawn from wide priors, so that no one table decides.
 """
 
 from __future__ import annotations
