@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import numpy as np
 import pytest
 import sacrebleu
@@ -78,6 +80,12 @@ def test_rouge_l_of_the_same_words_equals_rouge_score_with_and_without_stemming(
         ("Größe: u\u0308ber", ["größe", "über"]),
         ("हिन्दी भाषा", ["हिन्दी", "भाषा"]),
         ("snake_case", ["snake", "case"]),
+        ("كِتَابٌ جَمِيلٌ", ["كِتَابٌ", "جَمِيلٌ"]),
+        ("שָׁלוֹם, עולם", [unicodedata.normalize("NFKC", "שָׁלוֹם"), "עולם"]),
+        ("Ｈｅｌｌｏ　ｗｏｒｌｄ１２！", ["hello", "world12"]),
+        ("ｶﾞｲﾄﾞ", list("ガイド")),
+        ("ที่นี่", list("ที่นี่")),
+        ("\u0301 \u064b", []),
         ("…!?", []),
     ],
 )
