@@ -365,3 +365,11 @@ def test_an_interval_of_a_crossing_says_when_it_leaves_the_range() -> None:
     assert found["high"] == np.inf
     if "overtakes" in found["verdict"]:
         assert "to beyond 64,000" in found["verdict"]
+
+
+def test_a_crossing_asked_with_nonsense_is_a_fault(fits: fs.Fits) -> None:
+    at = {"model_params": 1e6}
+    with pytest.raises(fs.InputError, match="within"):
+        fs.critical_size(fits, "full", "lora", at=at, within=(10, float("inf")))
+    with pytest.raises(fs.InputError, match="level"):
+        fs.critical_size(fits, "full", "lora", at=at, level=1.5)

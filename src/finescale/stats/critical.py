@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from finescale.errors import Fault, InputError, near
-from finescale.stats.fits import Fits, GroupFit
+from finescale.stats.fits import Fits, GroupFit, check_level
 from finescale.stats.laws import Array
 
 _POINTS = 200
@@ -46,7 +46,8 @@ def critical_size(
     """
     if between not in fits.by:
         raise InputError(Fault(f"between {between!r}", "makes no groups in these fits", near(between, fits.by)))
-    if within is not None and not 0 < within[0] < within[1]:
+    check_level(level)
+    if within is not None and not 0 < within[0] < within[1] < float("inf"):
         raise InputError(Fault("within", f"{within} is not a range of examples", "give (smallest, largest)"))
     rows = pd.DataFrame([{}]) if at is None else pd.DataFrame([at]) if isinstance(at, dict) else at
     found = [_one(fits, a, b, dict(row), within, between, level) for row in rows.to_dict("records")]
