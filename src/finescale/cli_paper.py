@@ -37,7 +37,9 @@ def tables(
 ) -> None:
     """Write the paper's tables and figures, each with its CSV, and say what could not be made and why."""
     import finescale as fs
+    from finescale.stats.claims import check_asked
 
+    check_asked(level, draws)  # before a large study is read
     found = _material(target, probes, column)
     folder = to or (target / OUT if target.is_dir() else target.parent / f"{target.stem}-paper")
     asked = {"level": level, "draws": draws, "seed": seed, "note": found.note, "tell": _tell}
@@ -55,7 +57,9 @@ def claims(
 ) -> None:
     """Judge the paper's claims: each holds, fails or is undecided, with its statistic, interval, runs and rule."""
     import finescale as fs
+    from finescale.stats.claims import check_asked
 
+    check_asked(level, draws)  # before a large study is read
     found = _material(target, probes, column)
     _say(fs.claims(found.runs, found.probes, level, draws, seed, found.note, _tell), as_json)
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from paper_world import SMALL, Truth, simulate
+from typer.testing import CliRunner
 
 import finescale as fs
+from finescale.cli import app
 from finescale.stats.ability import (
     ability_table,
     against_full,
@@ -311,6 +314,27 @@ def test_a_void_piece_is_shown_and_decides_nothing() -> None:
     assert judged.overall.verdict == "holds"
     assert "1 not judged: there is no subject" in judged.overall.sentence
     assert list(judged.evidence["void"]) == ["", "there is no subject"]
+
+
+def test_quality_on_too_few_curves_says_how_many_are_needed() -> None:
+    frame = simulate(SMALL, 0, tasks=TASK).frame
+    runs = with_metric(frame.query("method == 'full' and pretrain_tokens == 283e9 and seed == 0"), -20.0, 0.5)
+    curves = runs["model_params"].nunique()
+    assert curves < 4
+    judged = fs.claims(Runs(runs, ()), draws=20)["loss-predicts-quality"]
+    assert judged.overall.verdict == "undecided"
+    assert f"{curves} curves; at least 4 are needed" in judged.overall.sentence
+    assert judged.evidence["void"].str.len().gt(0).all()
+
+
+@pytest.mark.parametrize("verb", ["claims", "tables"])
+def test_level_and_draws_are_judged_before_anything_is_read(verb: str, tmp_path: Path) -> None:
+    for asked in (["--level", "1"], ["--level", "0"], ["--level", "nan"], ["--draws", "0"]):
+        told = CliRunner().invoke(app, [verb, str(tmp_path / "nowhere"), *asked])
+        assert isinstance(told.exception, fs.InputError)
+        assert str(told.exception).startswith(asked[0].removeprefix("--"))
+    told = CliRunner().invoke(app, [verb, str(tmp_path / "nowhere"), "--level", "2", "--draws", "-1"])
+    assert "2 faults" in str(told.exception)
 
 
 def test_a_note_on_the_runs_stands_first_and_progress_is_told() -> None:

@@ -7,7 +7,7 @@ claims nothing is corrected: each is its own question, at its own level.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations, pairwise
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from finescale.errors import Fault, InputError
+from finescale.errors import collecting
 from finescale.stats.ability import against_full, cluster_means, read_probes, subject
 from finescale.stats.correlate import DRAWS as CORRELATION_DRAWS
 from finescale.stats.correlate import measured, metrics_of, resampled
@@ -158,10 +158,7 @@ def gather(
     runs: Any, probes: pd.DataFrame | None, draws: int, seed: int, level: float = 0.9, tell: Tell = silent
 ) -> Evidence:
     """Cut the table into slices and carry out the protocol on every task and method."""
-    if not 0.5 < level < 1:
-        raise InputError(Fault("level", f"{level} is not between 0.5 and 1", "0.9 is usual"))
-    if draws < 20:
-        raise InputError(Fault("draws", f"{draws} are too few for an interval", "200 is usual"))
+    check_asked(level, draws)
     known = read_probes(probes) if probes is not None and len(probes) else None
     cells = cut(runs)
     fits = {}
@@ -169,6 +166,19 @@ def gather(
         tell(f"Fitting {cell.label} ({number} of {len(cells)})")
         fits[cell.task, cell.method] = protocol(cell, draws, seed)
     return Evidence(cells, fits, known, seed)
+
+
+def check_asked(level: float, draws: int) -> None:
+    """Refuse a level or a number of draws that no verdict can stand on.
+
+    Raises:
+        InputError: ``level`` is not between 0.5 and 1, or ``draws`` are fewer than 20; both are told at once.
+    """
+    with collecting() as faults:
+        if not 0.5 < level < 1:
+            faults.add("level", f"{level} is not between 0.5 and 1", "0.9 is usual")
+        if draws < 20:
+            faults.add("draws", f"{draws} are too few for an interval", "200 is usual")
 
 
 def judge_all(evidence: Evidence, level: float, note: str = "") -> Claims:
@@ -306,14 +316,16 @@ def _kept(kinds: tuple[str, ...], able: bool) -> Callable[[Evidence], Iterator[P
 
 
 def _predicts(evidence: Evidence) -> Iterator[Piece]:
+    """A correlation that has no interval is void, with the reason."""
     for cell, factor in each_slice(evidence.cells):
         for metric in metrics_of(cell.runs):
             one = measured(cell, factor, metric)
-            if not one.note:
-                draws = resampled(one, metric, "pearson", CORRELATION_DRAWS, evidence.seed)
-                value = np.corrcoef(one.means["loss"], one.means[metric])[0, 1]
-                where = {"task": cell.task, "method": cell.method, "factor": factor, "metric": metric}
-                yield of_draws(where, -np.append(value, draws), one.runs["run"].astype(str))
+            where = {"task": cell.task, "method": cell.method, "factor": factor, "metric": metric}
+            value = np.corrcoef(one.means["loss"], one.means[metric])[0, 1] if one.known else np.nan
+            known = not one.note
+            draws = resampled(one, metric, "pearson", CORRELATION_DRAWS, evidence.seed) if known else np.zeros(0)
+            piece = of_draws(where, -np.append(value, draws), one.runs["run"].astype(str))
+            yield replace(piece, void=one.note)
 
 
 # ----------------------------------------------------------------------------------------------------- the claims

@@ -108,7 +108,7 @@ def measured(cell: Settings, factor: str, metric: str) -> Measured:
     elif flat:
         note = f"{flat[0]} is the same everywhere"
     elif len(np.unique(curves)) < FEWEST_CURVES:
-        note = f"no interval from {len(np.unique(curves))} curves; {FEWEST_CURVES} are needed"
+        note = f"no interval from {len(np.unique(curves))} curves; at least {FEWEST_CURVES} are needed"
     return Measured(runs, curves, means, known, note)
 
 
