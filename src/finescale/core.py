@@ -208,6 +208,11 @@ class PublicBase(Noun):
     model_params: PositiveInt
     total_params: PositiveInt
     pretrain_tokens: PositiveInt | None = Field(default=None, description="None where its publisher does not say")
+    precision: Literal["float32", "bfloat16"] | None = Field(default=None, description="None: the machine's")
+
+    @model_serializer(mode="wrap")
+    def _plain(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without(dump(self), "precision", None)
 
 
 class FinetuneRecipe(Noun):

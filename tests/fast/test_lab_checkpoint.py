@@ -127,6 +127,23 @@ def test_a_known_family_is_still_named_where_a_repository_is_not_known(monkeypat
         public_base("EleutherAI/pythia-16om@step1000")
 
 
+def test_a_base_is_computed_in_the_precision_it_was_asked_in(hub: dict[str, Path], tmp_path: Path) -> None:
+    base = public_base(str(hub["llama"]))
+    assert base.fingerprint() == base.model_copy(update={"precision": None}).fingerprint()
+    for name in ("float32", "bfloat16"):
+        asked = base.model_copy(update={"precision": name})
+        assert asked.fingerprint() != base.fingerprint()
+        out = tmp_path / name
+        out.mkdir()
+        checkpoint.bring(asked, str(hub["llama"]), out, lambda _: None)
+        net = model.load(out)
+        assert str(net.dtype) == f"torch.{name}"
+        batch = pack([Example(np.arange(4), np.arange(6), 6)], 40)
+        attached = registry.get("method", "lora").attach(net, 2, {"alpha": 8.0, "rslora": False}, 1)
+        model.nats(net, batch)[0].backward()
+        assert all(torch.isfinite(weight.grad).all() for weight in attached.trainable.values())
+
+
 def test_two_names_for_the_same_weights_are_found_out(hub: dict[str, Path], tmp_path: Path) -> None:
     twin = local_hub.save(tmp_path / "twin", "llama")
     (twin / "README.md").write_text("a later checkpoint")

@@ -49,13 +49,14 @@ def bring(base: PublicBase, name: str, out: Path, tell: Tell) -> dict[str, Any]:
     if (twin := _twin(out, weights)) is not None:
         raise StudyError(f"{base.name}@{base.revision} has the very weights of {twin}: one of them is mislabelled")
     net.config.get_text_config().packed_row = base.shape.context
+    net.config.computed_in = base.precision
     net.config.eos_token_id = marks(_tokenizer(name)).end
     counted = _count(net)
     if counted != (base.model_params, base.total_params):
         raise StudyError(f"{base.name} has {counted} parameters, not {(base.model_params, base.total_params)}")
     net.save_pretrained(out)
     tell(0.8)
-    apart = packing_error(model.load(out))
+    apart = packing_error(model.load(out).float())
     if apart > APART:
         raise StudyError(
             f"{base.name}: an example's loss moves by {apart:.2g} nats a token when it shares a row with others, so "

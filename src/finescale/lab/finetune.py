@@ -18,7 +18,7 @@ import torch
 
 from finescale import registry
 from finescale.core import FinetuneRecipe, MethodSpec, RateSearch, RunSpec, Shape
-from finescale.lab import evaluate, fastpath, ladder, model
+from finescale.lab import evaluate, ladder, model
 from finescale.lab.answers import EvaluationSet
 from finescale.lab.keep import Keep, keep_weights
 from finescale.lab.methods import Attached, Method
@@ -141,7 +141,7 @@ def finetune(
         **_since(began),
         "evaluate_seconds": time.perf_counter() - trained,
         "flops": share * ladder.train_flops(shape, tuned.tokens),
-        **_machine(),
+        **_machine(net),
     }
 
 
@@ -325,11 +325,11 @@ def _beyond(names: Sequence[str], judged: list[evaluate.Judged], zero: list[eval
     }
 
 
-def _machine() -> dict[str, Any]:
+def _machine(net: Any) -> dict[str, Any]:
     """What the run was made with."""
     return {
         "peak_memory_bytes": _peak_memory(),
-        "precision": str(fastpath.compute_dtype()).removeprefix("torch."),
+        "precision": str(net.dtype).removeprefix("torch."),
         "versions": {name: version(name) for name in ("torch", "transformers", "peft", "tokenizers", "numpy")},
     }
 

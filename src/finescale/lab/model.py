@@ -6,6 +6,7 @@ feed-forward layer; a public checkpoint is whatever its folder says. Either way 
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def _initialise(net: CausalLM, random: torch.Generator) -> None:
 
 
 def load(folder: Path) -> CausalLM:
-    """Load a base from a local folder in the hub's layout, in this machine's compute type.
+    """Load a base from a local folder in the hub's layout, in its own compute type if it has one, else the machine's.
 
     Weights are read from safetensors alone, and code that lies beside them is not run.
 
@@ -92,12 +93,17 @@ def load(folder: Path) -> CausalLM:
     model = AutoModelForCausalLM.from_pretrained(
         folder,
         attn_implementation=fastpath.ATTENTION,
-        dtype=fastpath.compute_dtype(),
+        dtype=_dtype(folder),
         local_files_only=True,
         use_safetensors=True,
         trust_remote_code=False,
     )
     return model.eval()
+
+
+def _dtype(folder: Path) -> torch.dtype:
+    asked = json.loads((folder / "config.json").read_text()).get("computed_in")
+    return getattr(torch, asked) if asked else fastpath.compute_dtype()
 
 
 def save(model: CausalLM, folder: Path) -> None:

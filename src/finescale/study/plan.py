@@ -143,7 +143,8 @@ class _Planner:
     def _bases(self) -> Iterator[tuple[Size, Step]]:
         for name, model in self.models.items():
             row = min(model.shape.context, self.spec.base.context)
-            model = model.model_copy(update={"shape": model.shape.model_copy(update={"context": row})})
+            asked = {"shape": model.shape.model_copy(update={"context": row}), "precision": self.spec.base.precision}
+            model = model.model_copy(update=asked)
             tokens = model.pretrain_tokens or 0
             label = f"{model.name.rpartition('/')[2]}-{size_label(tokens) if tokens else model.revision}"
             yield (model.name if tokens else name, tokens), _step("base", label, model, {}, 0.0)

@@ -127,6 +127,8 @@ def _bases(base: Base, faults: Faults) -> None:
         faults.add("base.ladder", what, "add `ladder = …`, or else `models = …`")
     if not base.models and not base.pretrain_tokens:
         faults.add("base.pretrain_tokens", "is missing", "add `pretrain_tokens = …`")
+    if base.ladder and base.precision:
+        faults.add("base.precision", "is for published models", "leave it out: a rung is computed as it was pretrained")
     if base.models and base.pretrain_tokens:
         faults.add("base.pretrain_tokens", "stands beside base.models", "a revision says how long a model was trained")
     if "schedule" in base.recipe.model_fields_set:

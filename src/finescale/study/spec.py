@@ -70,6 +70,9 @@ class Base(Section):
 
     ladder: Annotated[tuple[str, ...], Distinct] = ()
     models: Annotated[tuple[str, ...], Distinct] = Field(default=(), description="``repository@revision``")
+    precision: Literal["float32", "bfloat16"] | None = Field(
+        default=None, description="what published models are computed in; by default bf16 where the machine has it"
+    )
     pretrain_tokens: Annotated[tuple[Count, ...], Distinct] = ()
     pretraining: Pretraining = "branches"
     languages: Annotated[tuple[str, ...], Some, Distinct] = ("en", "de")
