@@ -228,7 +228,7 @@ class Fits:
     def _refuse(self, frame: pd.DataFrame, where: Array) -> None:
         for index, fit in enumerate(self.groups):
             rows = frame[where == index]
-            far = np.flatnonzero(fit.refused(rows)) if len(rows) else []
+            far = np.flatnonzero(fit.refused(rows))
             if len(far):
                 reach = fit.reach(rows)[far[0]]
                 raise Refused(
