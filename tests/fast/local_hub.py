@@ -17,6 +17,12 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256},
     "olmo2": LLAMA | {"tie_word_embeddings": False},
     "qwen2": LLAMA,
+    "phi": NEOX,
+    "gemma2": LLAMA | {"head_dim": 8},
+    "granite": LLAMA | {"logits_scaling": 4.0},
+    "gptj": {"n_embd": 32, "n_layer": 2, "n_head": 4, "rotary_dim": 4, "n_positions": 256},
+    "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 4},
+    "mamba": {"hidden_size": 32, "num_hidden_layers": 2},
 }
 COMMON = {"vocab_size": 300, "max_position_embeddings": 256, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
 

@@ -24,13 +24,15 @@ from finescale.lab.packages import PACKAGES, packaged
 from finescale.lab.packing import Example, pack
 from finescale.study.families import public_base
 
-KINDS = sorted(local_hub.ARCHITECTURES)
+KINDS = ["gpt2", "gpt_neox", "llama", "olmo2", "qwen2"]
+ODD = {"gemma2": (False, True), "gptj": (True, True), "granite": (False, True), "phi": (False, True)}
+"""Architectures whose output layer is more than a projection, or whose attention is their own: own attention, own head."""
 
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     home = tmp_path_factory.mktemp("models")
-    return {kind: local_hub.save(home / kind, kind) for kind in KINDS}
+    return {kind: local_hub.save(home / kind, kind) for kind in local_hub.ARCHITECTURES}
 
 
 def brought(folder: Path, out: Path) -> tuple[Any, dict[str, Any]]:
@@ -55,11 +57,11 @@ def test_a_model_is_counted_by_its_own_class_and_packed_without_a_trace(
     assert base.shape.gated == (kind in ("llama", "olmo2", "qwen2"))
     assert base.pretrain_tokens is None, "nobody says how long it was trained"
     _, record = brought(hub[kind], tmp_path / "base")
-    assert record["packing_error"] < 1e-4
+    assert record["apart_from_own_forward"] < 1e-4
     assert record["weights"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, *ODD])
 def test_loss_is_that_of_transformers_own_forward(kind: str, hub: dict[str, Path], tmp_path: Path) -> None:
     net, _ = brought(hub[kind], tmp_path / "base")
     stock = AutoModelForCausalLM.from_pretrained(hub[kind], attn_implementation="eager")
@@ -96,7 +98,7 @@ def test_an_adapter_of_any_architecture_is_opened_by_peft(
     assert torch.allclose(own.detach(), want, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, *ODD])
 def test_greedy_answers_equal_generate(kind: str, hub: dict[str, Path], tmp_path: Path) -> None:
     net, _ = brought(hub[kind], tmp_path / "base")
     prompts = [np.arange(3, 9), np.arange(40, 44), np.arange(7, 18)]
@@ -106,6 +108,20 @@ def test_greedy_answers_equal_generate(kind: str, hub: dict[str, Path], tmp_path
         want = stock.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=8, do_sample=False)
         want = want[0, len(prompt) :].tolist()
         assert answer.ids.tolist() == [token for token in want if token != 0]
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_a_head_that_is_more_than_a_projection_is_found_out(kind: str, hub: dict[str, Path], tmp_path: Path) -> None:
+    net, record = brought(hub[kind], tmp_path / "base")
+    assert (net.config.own_attention, net.config.own_head) == ODD[kind]
+    assert record["apart_from_own_forward"] < 1e-4
+
+
+def test_an_architecture_that_cannot_share_rows_is_refused(hub: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="cannot be run on rows that several examples share"):
+        brought(hub["bloom"], tmp_path / "base")
+    with pytest.raises(InputError, match="mamba"):
+        checkpoint.describe(str(hub["mamba"]))
 
 
 def test_a_model_downloaded_once_is_found_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

