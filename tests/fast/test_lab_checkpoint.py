@@ -26,7 +26,7 @@ from finescale.study.families import public_base
 
 KINDS = ["gpt2", "gpt_neox", "llama", "olmo2", "qwen2"]
 ODD = {"gemma2": (False, True), "gptj": (True, True), "granite": (False, True), "phi": (False, True)}
-"""Architectures whose output layer is more than a projection, or whose attention is their own: own attention, own head."""
+"""Architectures that need their own attention, or an output layer that is more than a projection, in this order."""
 
 
 @pytest.fixture(scope="module")

@@ -239,7 +239,7 @@ FAMILIES = (
         params=_bloom,
         source="BigScience 2022 (arXiv 2211.05100) and model cards: 46 languages with Chinese, French and Spanish and "
         "without German; about 350B tokens, which bound the steps; a batch ramp-up makes the first ones smaller; steps "
-        "100000 and 200000 of 7b1 are reported to be one file; to be planned only, since their attention shares no rows",
+        "100000 and 200000 of 7b1 are reported to be one file; to be planned only: their attention shares no rows",
         sizes={
             "560m": _bloom_size(24, 16, 1024, 2**19),
             "1b1": _bloom_size(24, 16, 1536, 2**19),
