@@ -111,6 +111,8 @@ def alone(part: Path) -> Iterator[bool]:
                 yield True
                 return
         finally:
+            # Closing alone would leave the lock with a child that was forked meanwhile.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
     yield False
 
