@@ -187,7 +187,7 @@ app.command()(cli_engine.table)
 
 @app.command()
 def fit(
-    target: Annotated[Path, typer.Argument(metavar="STUDY|FILE", help="a study's folder, or anybody's table of runs")],
+    target: cli_engine.StudyOrFile,
     law: cli_stats.Law = "auto",
     factor: cli_stats.Factor = None,
     by: cli_stats.By = None,

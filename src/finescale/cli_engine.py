@@ -33,6 +33,12 @@ Folder = Annotated[
     Path,
     typer.Argument(metavar="STUDY", help="the study's folder or URL, which holds its study.toml", parser=study_folder),
 ]
+StudyOrFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="STUDY|FILE", help="a study's folder or URL, or anybody's table of runs", parser=study_folder
+    ),
+]
 Address = Annotated[str | None, typer.Option(help="the cluster to go to, for `--on ray`; by default one made here")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
 Classes = Annotated[list[str] | None, typer.Option("--class", help="only failures of this class; may be repeated")]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from finescale import cli_stats
+from finescale import cli_engine, cli_stats
 from finescale.errors import Fault, InputError, Refused
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from finescale.stats.runs import Runs
 
-Target = Annotated[Path, typer.Argument(metavar="STUDY|FILE", help="a study's folder, or anybody's table of runs")]
 Probes = Annotated[Path | None, typer.Option("--probes", help="long table of probes beside a table of runs")]
 Level = Annotated[float, typer.Option(help="probability that an interval holds")]
 Draws = Annotated[int, typer.Option(help="refits behind every interval")]
@@ -26,7 +25,7 @@ OUT = Path("report") / "paper"
 
 
 def tables(
-    target: Target,
+    target: cli_engine.StudyOrFile,
     to: Annotated[Path | None, typer.Option("--out", help="folder to write to; STUDY/report/paper by default")] = None,
     probes: Probes = None,
     column: cli_stats.Rename = None,
@@ -47,7 +46,7 @@ def tables(
 
 
 def claims(
-    target: Target,
+    target: cli_engine.StudyOrFile,
     probes: Probes = None,
     column: cli_stats.Rename = None,
     level: Level = 0.9,

@@ -23,6 +23,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import (
@@ -62,6 +63,12 @@ def canonical_json(value: Any) -> str:
 def fingerprint(value: Any) -> str:
     """Twelve hex digits of the SHA-256 of ``canonical_json(value)``."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:12]
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _refuse_nonfinite(value: Any) -> None:

@@ -12,7 +12,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-from finescale.lab.corpora.fetched import sha256_of
+from finescale.core import sha256_of
 from finescale.lab.corpora.recipes import Artefact, Kind, Pool, Recipe
 
 SYLLABLES = ("ba", "do", "fe", "gu", "hi", "ka", "lo", "mu", "ne", "po", "ri", "su")

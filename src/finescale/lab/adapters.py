@@ -107,7 +107,6 @@ LIKE_LLAMA = frozenset({"arcee", "olmo", "olmo2", "olmo3", "smollm3"})
 
 ADAPTERS: dict[str, Adapter] = {
     "lora": Adapter(_lora, _count_lora),
-    "rslora": Adapter(_lora, _count_lora),
     "dora": Adapter(_dora, _count_dora),
     "ia3": Adapter(_ia3, _count_ia3),
 }

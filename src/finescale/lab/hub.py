@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from finescale.core import fingerprint
+from finescale.core import fingerprint, sha256_of
 from finescale.errors import Fault, InputError, near
 from finescale.lab.tasks import LANGUAGE_NAMES, SUMMARY_PROMPT, Origin, Row, Task, translation_prompt
 
@@ -189,7 +189,7 @@ def _digest(dataset: str, config: str, mirror: Path | None) -> str:
     if mirror is not None:
         place = _local(dataset, config, mirror)
         files = sorted(path for path in place.rglob("*") if path.is_file() and not _hidden(path, place))
-        return fingerprint({path.relative_to(place).as_posix(): _sha256(path) for path in files})
+        return fingerprint({path.relative_to(place).as_posix(): sha256_of(path) for path in files})
     datasets = _package()
     try:
         return str(datasets.load_dataset_builder(dataset, config).hash)
@@ -199,11 +199,6 @@ def _digest(dataset: str, config: str, mirror: Path | None) -> str:
 
 def _hidden(path: Path, place: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(place).parts)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _package() -> Any:

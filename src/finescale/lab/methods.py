@@ -178,8 +178,6 @@ RSLORA = replace(
     LORA,
     name="rslora",
     options={"alpha": 32.0, "rslora": True},
-    count=ADAPTERS["rslora"].count,
-    attach=partial(_attach_adapter, "rslora"),
     source="Kalajdzievski 2023 (arXiv 2312.03732)",
     summary="LoRA scaled by alpha / √rank, so that a higher rank is not held back",
 )

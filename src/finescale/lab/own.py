@@ -6,14 +6,13 @@ prompt. The layouts are those of TRL (``prompt`` and ``completion``, as strings 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finescale.core import fingerprint
+from finescale.core import fingerprint, sha256_of
 from finescale.errors import Faults
 from finescale.lab.tasks import LANGUAGE, template_fields
 
@@ -58,12 +57,7 @@ class Form:
 
 def digest(paths: Mapping[str, Path]) -> str:
     """Identity of files by split: over their content, never their paths."""
-    return fingerprint({split: _sha256(path) for split, path in paths.items()})
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return fingerprint({split: sha256_of(path) for split, path in paths.items()})
 
 
 def lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:

@@ -13,10 +13,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from finescale.core import PublicBase, Shape
+from finescale.core import PublicBase, Shape, sha256_of
 from finescale.errors import Fault, InputError, near
 from finescale.lab.corpora.cache import cache_folder
-from finescale.lab.corpora.fetched import sha256_of
 from finescale.lab.corpora.wheels import download
 from finescale.lab.ladder import count
 

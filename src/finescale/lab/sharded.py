@@ -26,7 +26,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
 from finescale.core import FinetuneRecipe, MethodSpec
-from finescale.errors import Fault, FinescaleError, InputError
+from finescale.errors import FinescaleError, collecting
 from finescale.lab import fastpath, finetune, model
 from finescale.lab.methods import Attached
 from finescale.lab.packing import Example
@@ -144,12 +144,17 @@ def tune(
         out: the step's folder, which holds the processes' files meanwhile.
 
     Raises:
-        InputError: the recipe's optimiser looks at whole matrices, which no process has.
+        InputError: the recipe's optimiser looks at whole matrices, which no process has; or the base is of a kind whose
+            layers cannot be told apart.
         FinescaleError: a process failed; the message is its last words.
         MemoryError: a process had no memory left.
     """
-    if recipe.optimiser != "adamw":
-        raise InputError(Fault("run.shards", f"cannot be used with {recipe.optimiser}", "use adamw, or shards = 1"))
+    with collecting() as faults:
+        if recipe.optimiser != "adamw":
+            faults.add("run.shards", f"cannot be used with {recipe.optimiser}", "use adamw, or shards = 1")
+        if not hasattr(getattr(net, "model", None), "layers"):
+            what = f"does not know where the layers of {net.config.model_type!r} are"
+            faults.add("run.shards", what, "use shards = 1, with a larger memory_gb")
     place = out / FOLDER
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()

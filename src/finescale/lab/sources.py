@@ -6,12 +6,11 @@ that was downloaded once is found again without a network.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from finescale.core import fingerprint
+from finescale.core import fingerprint, sha256_of
 from finescale.errors import Fault, Faults, InputError
 from finescale.lab import packages
 
@@ -90,8 +89,7 @@ def _sha256(path: Path) -> str:
     named = path.resolve().name
     if path.is_symlink() and len(named) == 64 and path.resolve().parent.name == "blobs":
         return named
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(path)
 
 
 def _local(name: str) -> Path:

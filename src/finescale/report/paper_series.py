@@ -21,6 +21,7 @@ from finescale.report.numbers import short
 from finescale.report.paper_tables import crossing
 from finescale.stats.claims import ORDER, Evidence
 from finescale.stats.correlate import metrics_of
+from finescale.stats.critical import located
 from finescale.stats.fit import fit
 from finescale.stats.fits import Fits
 from finescale.stats.groups import log_factors
@@ -124,21 +125,21 @@ def _pairs(evidence: Evidence, factor: str, task: str, level: float) -> Iterator
 def _crossed(
     name: str, pair: tuple[Fitted, Fitted], factor: str, parts: list[pd.DataFrame], level: float
 ) -> pd.DataFrame:
-    """Median and interval over the draws that cross; dashed where not both methods were seen with so many examples."""
+    """Median and interval over all draws; dashed where not both methods were seen with so many examples."""
     frame = pd.concat(parts)
     span = frame["examples"].min() / 10, frame["examples"].max() * 10
     seen = max(part["examples"].min() for part in parts), min(part["examples"].max() for part in parts)
     rows = []
     for size in np.geomspace(frame[factor].min(), frame[factor].max(), 12):
         at = crossing(*pair, factor, float(size), span)[1:]
-        share = np.isfinite(at).mean()
-        if share < 0.5:
+        share, (low, middle, high) = located(at, level)
+        if share < 0.5 or not 0 < middle < np.inf:
             rows.append({"kind": "left out", "x": float(size), "note": "fewer than half of the draws cross"})
             continue
-        low, high = np.exp(quantiles(at, level))
-        middle = float(np.exp(np.nanmedian(at)))
         kind = "curve" if seen[0] <= middle <= seen[1] else "beyond"
-        rows.append({"kind": kind, "x": float(size), "y": middle, "low": float(low), "high": float(high)})
+        note = "" if low > 0 and high < np.inf else "the interval goes on beyond what was looked at"
+        band = {"low": max(float(low), span[0]), "high": min(float(high), span[1])}
+        rows.append({"kind": kind, "x": float(size), "y": float(middle), "note": note} | band)
     return pd.DataFrame(rows).assign(series=name)
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 from finescale.stats.ability import ability_table
 from finescale.stats.claims import ORDER, Claims, Evidence
 from finescale.stats.correlate import correlations
-from finescale.stats.critical import eq3
+from finescale.stats.critical import crossing_of, eq3, located
 from finescale.stats.forgetting import forgetting_laws
 from finescale.stats.laws import Array
 from finescale.stats.protocol import Fitted
@@ -142,8 +142,9 @@ def critical_sizes(evidence: Evidence, level: float) -> Made:
     """Table 5: H and gamma of Eq. 3 (which supposes equal E), and where the fitted curves themselves cross.
 
     One row per task, factor, pair of methods and size of that factor: ``H, gamma`` with intervals, ``eq3`` the examples
-    they give at that size; ``crossing`` is the median number of examples over the draws that cross between a tenth of
-    the fewest and ten times the most examples seen by either, ``share`` how many do. ``mark`` is † where the betas'
+    they give at that size; ``crossing`` is the median number of examples over all draws, looked for between a tenth of
+    the fewest and ten times the most examples seen by either (0: below that, infinity: beyond it), ``share`` how many
+    cross there. ``mark`` is † where the betas'
     difference is not determined (nor are H and gamma, which divide by it), ‡ where ``eq3`` or the crossing lies beyond
     the examples both methods were seen with; ``why`` says which.
     """
@@ -168,10 +169,8 @@ def _critical(evidence: Evidence, task: str, factor: str, a: str, b: str, level:
     log_h, closed = _closed(one, two, factor, level)
     for size in sorted(set(parts[0][factor]) & set(parts[1][factor])):
         at = crossing(one, two, factor, float(size), (min(lows) / 10, max(highs) * 10))
-        low, high = quantiles(at[1:], level)
-        share = float(np.isfinite(at[1:]).mean())
-        found = {"crossing": float(np.exp(np.nanmedian(at[1:]))) if share else np.nan}
-        found |= {"crossing_low": np.exp(low), "crossing_high": np.exp(high)}
+        share, (low, middle, high) = located(at[1:], level)
+        found = {"crossing": middle, "crossing_low": low, "crossing_high": high}
         with np.errstate(over="ignore"):
             eq3_size = float(np.exp(log_h + closed["gamma"] * np.log(size)))
         marks = _marks(one.beta - two.beta, eq3_size, found["crossing"], (max(lows), min(highs)), level)
@@ -185,11 +184,18 @@ def _marks(gap: Array, eq3_size: float, crossing: float, seen: tuple[float, floa
     why = [f"the betas differ by {low:.3g} to {high:.3g}"] if not (low > 0 or high < 0) else []
     mark = "†" if why else ""
     places = {"Eq. 3": eq3_size, "the curves' crossing": crossing}
-    far = [f"{name} at {size:.3g} examples" for name, size in places.items() if not _within(size, seen)]
+    far = [f"{name} at {_examples(size)}" for name, size in places.items() if not _within(size, seen)]
     if far:
         mark += "‡"
         why.append(f"{' and '.join(far)}, both methods seen with {seen[0]:g} to {seen[1]:g}")
     return {"mark": mark, "why": "; ".join(why)}
+
+
+def _examples(size: float) -> str:
+    """So many examples; 0 and infinity lie beyond what was looked at."""
+    if 0 < size < np.inf:
+        return f"{size:.3g} examples"
+    return "fewer than looked at" if size == 0 else "more than looked at"
 
 
 def _within(size: float, seen: tuple[float, float]) -> bool:
@@ -218,13 +224,7 @@ def _closed(one: Fitted, two: Fitted, factor: str, level: float) -> tuple[float,
 
 
 def crossing(one: Fitted, two: Fitted, factor: str, size: float, span: tuple[float, float]) -> Array:
-    """Log of the examples (1 + B,) where two methods' curves first cross within a range; NaN where they do not."""
+    """Examples (1 + B,) where two methods' curves first cross within a range; 0 is below it, infinity beyond it."""
     grid = np.geomspace(*span, 120)
     sizes = np.full(len(grid), size)
-    gap = one.predict(factor, sizes, grid) - two.predict(factor, sizes, grid)
-    change = np.signbit(gap[:, 1:]) != np.signbit(gap[:, :-1])
-    at, rows = np.argmax(change, axis=1), np.arange(len(gap))
-    left, right, x = gap[rows, at], gap[rows, at + 1], np.log(grid)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        zero = x[at] + (x[at + 1] - x[at]) * left / (left - right)
-    return np.asarray(np.where(change.any(axis=1), zero, np.nan))
+    return crossing_of(np.log(grid), one.predict(factor, sizes, grid) - two.predict(factor, sizes, grid))

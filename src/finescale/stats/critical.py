@@ -11,6 +11,7 @@ import pandas as pd
 from finescale.errors import Fault, InputError, near
 from finescale.stats.fits import Fits, GroupFit, check_level
 from finescale.stats.laws import Array
+from finescale.stats.solve import Mask
 
 _POINTS = 200
 
@@ -62,14 +63,9 @@ def _one(
     low, high = within or _overlap(first, second)
     grid = np.geomspace(low, high, _POINTS)
     gap = _gap(fits, a, b, place, between, grid)
-    crossing, several = _crossings(np.log(grid), gap)
-    share = float(np.isfinite(crossing).mean())
+    share, low_median_high = located(crossing_of(np.log(grid), gap), level)
+    several = float((_changes(gap).sum(axis=1) > 1).mean())
     below, above = float((gap[:, 0] < 0).mean()), float((gap[:, -1] < 0).mean())
-    # A draw without a crossing has it below the range if the later winner already wins there, and beyond it if not.
-    won = (gap[:, -1] < 0) == (above >= 0.5)
-    anywhere = np.where(np.isnan(crossing), np.where(won, 0.0, np.inf), np.exp(crossing))
-    chances = [(1 - level) / 2, 0.5, (1 + level) / 2]
-    quantiles = np.quantile(anywhere, chances, method="inverted_cdf") if share > 0 else np.full(3, np.nan)
     result = {
         **place,
         "a": a,
@@ -77,7 +73,7 @@ def _one(
         "from": low,
         "to": high,
         "share": share,
-        **dict(zip(("low", "median", "high"), map(float, quantiles), strict=True)),
+        **dict(zip(("low", "median", "high"), map(float, low_median_high), strict=True)),
         "better_below": a if below >= 0.5 else b,
         "better_above": a if above >= 0.5 else b,
         "sure_below": max(below, 1 - below),
@@ -103,15 +99,36 @@ def _gap(fits: Fits, a: str, b: str, place: dict[Any, Any], between: str, grid: 
     return np.asarray(draws[:, : len(grid)] - draws[:, len(grid) :])
 
 
-def _crossings(x: Array, gap: Array) -> tuple[Array, float]:
-    """First zero of each row (NaN if none), by linear interpolation; and the share of rows with more than one."""
-    change = np.signbit(gap[:, 1:]) != np.signbit(gap[:, :-1])
-    at = np.argmax(change, axis=1)
-    rows = np.arange(len(gap))
+def located(crossing: Array, level: float) -> tuple[float, Array]:
+    """Share of draws that cross inside what was looked at, and low, median and high over all draws (NaN if none does).
+
+    Draws that do not cross count as below or beyond: leaving them out would end every interval where the look ended.
+    """
+    share = float((np.isfinite(crossing) & (crossing > 0)).mean())
+    chances = [(1 - level) / 2, 0.5, (1 + level) / 2]
+    found = np.quantile(crossing, chances, method="inverted_cdf") if share > 0 else np.full(3, np.nan)
+    return share, np.asarray(found)
+
+
+def crossing_of(x: Array, gap: Array) -> Array:
+    """Examples (B,) at which each row of ``gap`` (B, points at log examples ``x``) first changes its sign.
+
+    A row that does not has its crossing below what was looked at (0) if it already goes the way in which most rows end,
+    and beyond it (infinity) if it does not.
+    """
+    change = _changes(gap)
+    at, rows = np.argmax(change, axis=1), np.arange(len(gap))
     left, right = gap[rows, at], gap[rows, at + 1]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        zero = x[at] + (x[at + 1] - x[at]) * left / (left - right)
-    return np.where(change.any(axis=1), zero, np.nan), float((change.sum(axis=1) > 1).mean())
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        zero = np.exp(x[at] + (x[at + 1] - x[at]) * left / (left - right))
+    ends = gap[:, -1] < 0
+    already = ends == (ends.mean() >= 0.5)
+    return np.asarray(np.where(change.any(axis=1), zero, np.where(already, 0.0, np.inf)))
+
+
+def _changes(gap: Array) -> Mask:
+    """Where (B, points - 1) a row changes its sign between one point and the next."""
+    return np.asarray(np.signbit(gap[:, 1:]) != np.signbit(gap[:, :-1]))
 
 
 @dataclass(frozen=True)

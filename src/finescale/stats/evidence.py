@@ -15,7 +15,7 @@ import numpy as np
 from scipy.stats import t
 
 from finescale import registry
-from finescale.stats.fits import law_named
+from finescale.stats.fits import law_named, laws_of
 from finescale.stats.groups import Cell, Group, last_levels, predict, solve_all
 from finescale.stats.laws import Array, Law
 from finescale.stats.status import too_few
@@ -56,7 +56,7 @@ class Evidence:
 def evidence(groups: list[Group]) -> Evidence:
     """Which of the registered laws of these factors the groups (of one task) support together."""
     count = len(groups[0].factors) - 1 if groups else 0
-    laws = [law for name in registry.names("law") if _takes(law := law_named(name), count)]
+    laws = [law_named(name) for name in laws_of(count)]
     parts = {(at, out): part for at, group in enumerate(groups) for out, part in enumerate(_held(group), 1)}
     able = [law for law in laws if parts and all(too_few(law, part) is None for part in parts.values())]
     errors = {law.name: _errors(law, parts) for law in able}
@@ -64,11 +64,6 @@ def evidence(groups: list[Group]) -> Evidence:
         return Evidence(tuple(errors), np.zeros((0, len(errors))), UNDECIDED, f"{UNDECIDED}: too few sizes to hold out")
     error = _per_curve(list(errors.values()))
     return _judged(tuple(errors), error)
-
-
-def _takes(law: Law, count: int) -> bool:
-    # With one factor the product is the multiplicative law under another name.
-    return law.factors[0] <= count <= law.factors[1] and not (law.name == "product" and count == 1)
 
 
 def _held(group: Group) -> Iterator[Group]:

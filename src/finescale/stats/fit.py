@@ -231,7 +231,7 @@ def _check_law(name: str, factors: tuple[str, ...], share: tuple[str, ...], faul
     law = law_named(name)
     fewest, most = law.factors
     if not fewest <= len(factors) <= most:
-        fitting = [n for n in registry.names("law") if _takes(law_named(n), len(factors))]
+        fitting = [n for n in registry.names("law") if law_named(n).takes(len(factors))]
         wanted = f"{fewest}" if fewest == most else f"{fewest} to {most}"
         faults.add(
             f"law {name!r}", f"takes {wanted} factors besides examples, not {len(factors)}", "try " + ", ".join(fitting)
@@ -262,10 +262,6 @@ def _check_priors(
 ) -> None:
     with collecting() as faults:
         check(priors, None if law == "auto" or protocol else law_named(law), factors, objective, faults)
-
-
-def _takes(law: Law, count: int) -> bool:
-    return law.factors[0] <= count <= law.factors[1]
 
 
 # ------------------------------------------------------------------------------------------------------------- grouping

@@ -370,6 +370,15 @@ class Fits:
         return "\n".join([head, body, *states, *how, *(f"left out: {line}" for line in self.left_out)])
 
 
+def laws_of(count: int) -> list[str]:
+    """Names of the registered laws of so many factors besides ``examples``, each law once.
+
+    With one factor the product is the multiplicative law under another name.
+    """
+    names = [name for name in registry.names("law") if law_named(name).takes(count)]
+    return [name for name in names if name != "product" or count > 1]
+
+
 def check_level(level: float) -> None:
     """Is this the probability that an interval holds?
 

@@ -72,6 +72,10 @@ class Law:
         """All parameters, shapes first, for these factors (without ``examples``)."""
         return (*self.shapes(factors), *self.coefficients)
 
+    def takes(self, count: int) -> bool:
+        """Whether the law is one of this many factors besides ``examples``."""
+        return self.factors[0] <= count <= self.factors[1]
+
     def predict(self, z: Array, theta: Array, coef: Array) -> Array:
         """Loss (B, N) in nats per target token for log-factors ``z`` (N, K), shapes (B, P), coefficients (B, M)."""
         return np.asarray(np.einsum("bnm,bm->bn", self.columns(z, theta), coef), dtype=float)

@@ -11,7 +11,7 @@ import pandas as pd
 from finescale import registry
 from finescale.errors import Fault, InputError, collecting
 from finescale.stats.fit import Names, fit, names_of
-from finescale.stats.fits import law_named
+from finescale.stats.fits import law_named, laws_of
 from finescale.stats.runs import Runs, read_runs
 
 # Fewer held-out runs than this have no spread to judge a difference by.
@@ -95,14 +95,8 @@ def _check_asked(hold_out: dict[str, int], names: tuple[str, ...]) -> None:
 
 
 def _fitting(count: int) -> list[str]:
-    # With one factor the product is the multiplicative law under another name.
-    taken = [
-        name
-        for name in registry.names("law")
-        if law_named(name).factors[0] <= count <= law_named(name).factors[1] and (name != "product" or count > 1)
-    ]
     alone = ["power", "rectified", "loglog-line"] if count else []
-    return [*dict.fromkeys([*taken, *alone, "auto"])]
+    return [*dict.fromkeys([*laws_of(count), *alone, "auto"])]
 
 
 def _held(

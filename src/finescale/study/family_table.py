@@ -1,7 +1,8 @@
 """Published families of models with several sizes and pretraining checkpoints, as a table.
 
 A revision names a training step; tokens follow from it. Shapes are those of each model's ``config.json``; parameter
-counts follow from the shape by each architecture's own formula and are held against the numbers its makers publish.
+counts follow from the shape by each architecture's own formula. Facts are written down as their sources are known; they
+were not looked up again here, and a model that is brought into a study is counted on its own weights.
 Not here: DataDecide (allenai), whose checkpoints open only with code of their own, which is not run; and families of
 one size, which are opened by their files as any other model.
 """
@@ -151,40 +152,35 @@ POLY = {
 }
 """Ten seeds of the smaller sizes: the first is Pythia's own."""
 
+PYTHIAS = Family(
+    repository="EleutherAI/pythia-{size}",
+    revision=r"step(?P<step>\d+)",
+    example="step143000",
+    context=2048,
+    gated=False,
+    params=_neox,
+    source="Biderman et al. 2023 (arXiv 2304.01373), Table 1, and model cards: English Pile in the same order for "
+    "every size, 2,097,152 tokens a step, cosine schedule, revisions step0, step1 … step512, step1000 … step143000",
+    sizes=PYTHIA,
+)
+DEDUPED = replace(
+    PYTHIAS,
+    repository="EleutherAI/pythia-{size}-deduped",
+    tokenizer=PYTHIAS.repository,
+    source="as Pythia, on the Pile without duplicates, of which they read one and a half passes",
+    sizes={label: size for label, size in PYTHIA.items() if label not in ("14m", "31m")},
+)
+POLYPYTHIAS = replace(
+    PYTHIAS,
+    source="van der Wal et al. 2025 (PolyPythias, arXiv 2503.09543): nine more seeds of Pythia's smaller sizes, "
+    "with the same revisions",
+    sizes=POLY,
+)
+
 FAMILIES = (
-    Family(
-        repository="EleutherAI/pythia-{size}",
-        revision=r"step(?P<step>\d+)",
-        example="step143000",
-        context=2048,
-        gated=False,
-        params=_neox,
-        source="Biderman et al. 2023 (arXiv 2304.01373), Table 1, and model cards: English Pile in the same order for "
-        "every size, 2,097,152 tokens a step, cosine schedule, revisions step0, step1 … step512, step1000 … step143000",
-        sizes=PYTHIA,
-    ),
-    Family(
-        repository="EleutherAI/pythia-{size}-deduped",
-        tokenizer="EleutherAI/pythia-{size}",
-        revision=r"step(?P<step>\d+)",
-        example="step143000",
-        context=2048,
-        gated=False,
-        params=_neox,
-        source="as Pythia, on the Pile without duplicates, of which they read one and a half passes",
-        sizes={label: size for label, size in PYTHIA.items() if label not in ("14m", "31m")},
-    ),
-    Family(
-        repository="EleutherAI/pythia-{size}",
-        revision=r"step(?P<step>\d+)",
-        example="step143000",
-        context=2048,
-        gated=False,
-        params=_neox,
-        source="van der Wal et al. 2025 (PolyPythias, arXiv 2503.09543): nine more seeds of Pythia's smaller sizes, "
-        "with the same revisions",
-        sizes=POLY,
-    ),
+    PYTHIAS,
+    DEDUPED,
+    POLYPYTHIAS,
     Family(
         repository="allenai/OLMo-{size}-hf",
         revision=r"step(?P<step>\d+)-tokens\d+B",

@@ -22,7 +22,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from finescale.core import fingerprint
+from finescale.core import fingerprint, sha256_of
 from finescale.errors import Fault, InputError, Refused, StudyError
 from finescale.lab.corpora.cache import cache_folder
 from finescale.study import store
@@ -190,7 +190,7 @@ class RemoteStore(Store):
     def failure(self, step: Step) -> Failure | None:
         """Why the step last failed, if it did."""
         found = self.get(self.key(FOLDERS[step.kind], f"{step.id}.part", "error.json"))
-        return Failure(**found) if found else super().failure(step)
+        return Failure.told(found) if found else super().failure(step)
 
     def catch_up(self) -> None:
         """Bring what is finished here or there to the other side, and clear away what came to nothing."""
@@ -281,10 +281,14 @@ class RemoteStore(Store):
         """Send a finished step's files, then their manifest; False where another step's manifest was there first."""
         token = uuid.uuid4().hex
         passing = (*store.PASSING, SPEC, WORKER)
-        files = sorted(path for path in folder.iterdir() if path.is_file() and path.name not in passing)
-        for path in files:
-            self._reached[0].put_file(str(path), self.key(kind, id, token, path.name))
-        listed = {path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in files}
+        files = {
+            path.relative_to(folder).as_posix(): path
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and path.relative_to(folder).as_posix() not in passing
+        }
+        for name, path in files.items():
+            self._reached[0].put_file(str(path), self.key(kind, id, token, name))
+        listed = {name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for name, path in files.items()}
         if self.create(self.key(kind, id, MANIFEST), {"layout": MANIFEST_LAYOUT, "token": token, "files": listed}):
             return True
         self.remove(kind, id, token)
@@ -306,9 +310,12 @@ class RemoteStore(Store):
         aside.mkdir(parents=True)
         try:
             for name, said in made["files"].items():
-                path = aside / PurePosixPath(name).name
+                if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+                    raise StudyError(f"{self.url}/{kind}/{id}: its manifest names {name!r}, which is outside of it")
+                path = aside / name
+                path.parent.mkdir(parents=True, exist_ok=True)
                 self._reached[0].get_file(self.key(kind, id, made["token"], name), str(path))
-                if path.stat().st_size != said["bytes"] or _sha256(path) != said["sha256"]:
+                if path.stat().st_size != said["bytes"] or sha256_of(path) != said["sha256"]:
                     raise StudyError(
                         f"{self.url}/{kind}/{id}/{name}: is damaged; remove {kind}/{id} there and run again"
                     )
@@ -417,8 +424,3 @@ class Term(Lease):
                 )
         tell("it does not: this driver takes over")
         return last + 1
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from finescale import registry
-from finescale.lab.ladder import count
+from finescale.study.families import params_of
 from finescale.study.lock import BYTES_A_FROZEN_WEIGHT, BYTES_A_TRAINED_WEIGHT
 
 if TYPE_CHECKING:
@@ -27,5 +27,5 @@ def shards_of(study: Study, step: Step) -> int:
     base: Any = study.plan.steps[step.needs["base"]].spec
     spec: Any = step.spec
     trained = registry.get("method", spec.method.name).whole
-    held = count(base.shape).total * (BYTES_A_TRAINED_WEIGHT if trained else BYTES_A_FROZEN_WEIGHT)
+    held = params_of(base).total * (BYTES_A_TRAINED_WEIGHT if trained else BYTES_A_FROZEN_WEIGHT)
     return max(1, math.ceil(held / (asked.memory_gb * 1e9)))

@@ -16,8 +16,9 @@ from itertools import product
 from pathlib import Path
 from urllib.parse import unquote
 
+from finescale.core import sha256_of
 from finescale.lab.corpora.archive import Archive
-from finescale.lab.corpora.fetched import Fetched, UnreachableError, sha256_of
+from finescale.lab.corpora.fetched import Fetched, UnreachableError
 from finescale.lab.corpora.recipes import Artefact, Recipe
 
 APT_FOLDER = Path("/etc/apt")

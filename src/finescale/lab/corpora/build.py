@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from finescale.core import sha256_of
 from finescale.lab.corpora.archive import Archive
 from finescale.lab.corpora.clean import good_pair, good_paragraph, normal, sentence_pairs
-from finescale.lab.corpora.fetched import sha256_of
 from finescale.lab.corpora.languages import count_words, size
 from finescale.lab.corpora.multiway import join
 from finescale.lab.corpora.readers import READERS

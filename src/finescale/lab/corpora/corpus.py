@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from finescale.core import sha256_of
 from finescale.errors import Fault, InputError, StudyError, near
-from finescale.lab.corpora.fetched import sha256_of
 from finescale.lab.corpora.rows import Document, Multiway, Pair, Summary
 
 MANIFEST = "manifest.json"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from finescale.errors import Faults
 from finescale.lab.corpora.archive import Archive
@@ -56,9 +54,3 @@ class Fetched:
                 )
         faults.raise_if_any()
         return warnings
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from finescale.core import sha256_of
 from finescale.lab.corpora.archive import Archive
-from finescale.lab.corpora.fetched import Fetched, UnreachableError, sha256_of
+from finescale.lab.corpora.fetched import Fetched, UnreachableError
 from finescale.lab.corpora.recipes import Recipe
 
 TIME_LIMIT = 900.0
