@@ -11,8 +11,8 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from finescale.errors import StudyError
-from finescale.study.remote import MANIFEST, RemoteStore
+from finescale.errors import InputError, StudyError
+from finescale.study.remote import MANIFEST, RemoteStore, mirror
 
 
 @pytest.fixture
@@ -58,3 +58,12 @@ def test_a_manifest_cannot_name_a_file_outside_of_its_folder(url: str, tmp_path:
     with pytest.raises(StudyError, match="outside of it"):
         RemoteStore(tmp_path / "there", url).pull("runs", "a-run")
     assert not contents(tmp_path / "there")
+
+
+def test_where_there_is_no_study_nothing_is_left_here(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FINESCALE_CACHE", str(tmp_path))
+    with pytest.raises(InputError, match="holds no study"):
+        mirror(url)
+    assert not list(tmp_path.iterdir())

@@ -15,10 +15,10 @@ import pytest
 import study_toy
 from study_toy import TOML, WORK, attempts, order, toy_study
 
-from finescale.errors import StudyError
+from finescale.errors import InputError, StudyError
 from finescale.study import store
 from finescale.study.lease import driven, hold
-from finescale.study.lock import Study
+from finescale.study.lock import LOCK_FILE, Study
 from finescale.study.run import Outcome, run, state
 
 SMALL = TOML.replace('["xs", "s"]', '["xs"]').replace("[10_000, 20_000]", "[10_000]")
@@ -256,3 +256,11 @@ def test_progress_of_a_step_is_read_while_it_runs(tmp_path: Path) -> None:
     (study.store.part(step) / "progress").write_text("0.25")
     assert study.store.progress(step) == 0.25
     assert store.find_part(tmp_path, step.id) == study.store.part(step)
+
+
+@pytest.mark.parametrize(("asked", "says"), [({"backend": "rya"}, "ray"), ({"address": "1.2.3.4:5"}, "for a cluster")])
+def test_a_backend_that_cannot_be_had_leaves_nothing(tmp_path: Path, asked: dict[str, str], says: str) -> None:
+    study = toy_study(tmp_path, SMALL)
+    with pytest.raises(InputError, match=says):
+        run(study, function=WORK, **asked)
+    assert not (tmp_path / LOCK_FILE).exists()

@@ -26,6 +26,7 @@ from finescale.core import fingerprint, sha256_of
 from finescale.errors import Fault, InputError, Refused, StudyError
 from finescale.lab.corpora.cache import cache_folder
 from finescale.study import store
+from finescale.study.config import STUDY_FILE
 from finescale.study.lease import WORKER, Lease, alone, hold
 from finescale.study.plan import Step
 from finescale.study.policy import Failure
@@ -74,11 +75,12 @@ def mirror(url: str) -> Path:
         Refused: what is there cannot create a key only if it is new.
     """
     home = RemoteStore(here(url), url.rstrip("/"))
-    home.folder.mkdir(parents=True, exist_ok=True)
-    write_json(home.folder / ADDRESS, {"url": home.url})
     try:
-        if not home.pull_loose():
-            raise InputError(Fault(url, "holds no study", "put a study.toml there"))
+        if not home.holds_study():
+            raise InputError(Fault(url, "holds no study", f"put a {STUDY_FILE} there"))
+        home.folder.mkdir(parents=True, exist_ok=True)
+        write_json(home.folder / ADDRESS, {"url": home.url})
+        home.pull_loose()
         home.catch_up()
     except (OSError, ValueError) as error:
         raise InputError(Fault(url, f"cannot be read: {error}", "name an address this machine can reach")) from error
@@ -324,16 +326,15 @@ class RemoteStore(Store):
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 
-    def pull_loose(self) -> bool:
-        """Fetch the study's own files (study.toml, data files, lock) that are not here or have another size.
+    def holds_study(self) -> bool:
+        """Whether there is a study at the URL."""
+        return bool(self._reached[0].exists(self.key(STUDY_FILE)))
 
-        Returns:
-            Whether there is a ``study.toml``.
-        """
-        system, found = self._reached[0], False
+    def pull_loose(self) -> None:
+        """Fetch the study's own files (study.toml, data files, lock) that are not here or have another size."""
+        system = self._reached[0]
         for name, said in system.find(self.key(), detail=True).items():
             relative = PurePosixPath(name).relative_to(self.key())
-            found |= relative.as_posix() == "study.toml"
             if relative.parts[0] in (*FOLDERS.values(), LEASES, CONFLICTS) or ".." in relative.parts:
                 continue
             path = self.folder / relative
@@ -342,7 +343,6 @@ class RemoteStore(Store):
                 aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
                 system.get_file(name, str(aside))
                 aside.replace(path)
-        return found
 
     def _send_conflicts(self, path: Path) -> None:
         for line in path.read_text(encoding="utf-8").splitlines():

@@ -81,6 +81,7 @@ def run(
         function: ``module:function`` a worker calls with the study folder and a step id.
 
     Raises:
+        InputError: the backend is unknown, or cannot be had as it is asked for; nothing is written then.
         StudyError: another driver holds the study, the disk cannot hold what it would write, or the same cause of
             failure struck too often.
     """
@@ -88,9 +89,9 @@ def run(
     workers = workers or study.spec.run.workers or max(1, cores() // cpus)
     refuse_if_too_small(study)
     with study.store.lease(tell) as lease:
+        made: Backend = registry.get("backend", backend)(_setup(study, workers, cpus, lease, function, address))
         write_lock(study)
         study.store.catch_up()
-        made: Backend = registry.get("backend", backend)(_setup(study, workers, cpus, lease, function, address))
         driver = _Driver(study, made, workers, lease, openmetrics.writing(study.folder, show), function, only)
         idle = not driver.unmet
         try:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from contextlib import suppress
 
-from finescale.errors import StudyError
+from finescale.errors import Fault, InputError, StudyError
 from finescale.study.backends import Ended, Setup
 
 ENVIRONMENT = {
@@ -30,9 +30,16 @@ SECONDS_TO_END = 10.0
 
 
 class LocalBackend:
-    """Runs steps in children of one nursery process, which is started with the first step."""
+    """Runs steps in children of one nursery process, which is started with the first step.
+
+    Raises:
+        InputError: an address is given, and there is nowhere to go.
+    """
 
     def __init__(self, setup: Setup) -> None:
+        if setup.address is not None:
+            fix = "leave it out, or say where with --on ray"
+            raise InputError(Fault(f"--address {setup.address}", "is for a cluster, and this runs here", fix))
         self.setup = setup
         self.running: set[str] = set()
         self.nursery: subprocess.Popen[bytes] | None = None
