@@ -48,6 +48,7 @@ def test_a_probability_is_never_certain(share: float) -> None:
         (numbers.short, 3e-5, "3e−05"),
         (numbers.fixed, 4.37249, "4.372"),
         (numbers.percent, 0.345, "34%"),
+        (numbers.probability, 0.665, "67%"),
         (numbers.probability, 0.999, "> 99%"),
         (numbers.duration, 12.3, "12 s"),
         (numbers.duration, 402, "6.7 min"),

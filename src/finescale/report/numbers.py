@@ -59,12 +59,12 @@ def percent(share: Any, decimals: int = 0) -> str:
 
 
 def probability(share: Any) -> str:
-    """A probability; never rounded to a certainty that a finite number of draws cannot give."""
+    """A probability, rounded as sentences have it (0.665: 0.67); never to a certainty that no number of draws can give."""
     if not known(share):
         return MISSING
     if share < 0.01:
         return "< 1%"
-    return "> 99%" if share > 0.99 else percent(share)
+    return "> 99%" if share > 0.99 else percent(round(float(share), 2))
 
 
 def duration(seconds: Any) -> str:
