@@ -1,7 +1,8 @@
 """Print docs/quick.md from the tables of the quick study.
 
 The tables were made by ``finescale run studies/quick.toml``, ``finescale table quick --out docs/quick/runs.csv`` and
-``finescale table quick --probes --out docs/quick/probes.parquet``; those of five-shot likewise by ``finescale run
+``finescale table quick --probes --out docs/quick/probes.parquet`` and ``finescale table quick --languages --out
+docs/quick/languages.csv``; those of five-shot likewise by ``finescale run
 studies/zero-few-shot.toml`` and ``finescale table few-shot --probes --out docs/quick/few-shot-probes.parquet``.
 Run: python docs/quick_study.py > docs/quick.md
 """
@@ -39,6 +40,14 @@ def grid(frame: pd.DataFrame, rows: Sequence[str], column: str, value: str, digi
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
+def summaries() -> str:
+    """Loss of summaries by language at the most examples, and how many of the test examples are in each."""
+    rows = pd.read_csv(HERE / "languages.csv", keep_default_na=False, na_values=[""])
+    seen = rows[(rows["task"] == "summarise") & (rows["examples"] == rows["examples"].max())]
+    shown = seen.assign(language=seen["language"] + " (" + seen["test_examples"].astype(str) + ")")
+    return grid(shown, ("method", "model_params"), "language", "loss", 2)
+
+
 def few_shot() -> str:
     """Losses of the few-shot study by probe, beside those of the untouched base."""
     probes = pd.read_parquet(HERE / "few-shot-probes.parquet")
@@ -65,6 +74,8 @@ def main() -> None:
     print(
         grid(runs[german & full & runs["pet_size"].notna()], ("method", "model_params", "pet_size"), "examples", "loss")
     )
+    print("## Summaries by language\n\nLoss at the most examples; in brackets how many of the test examples: two or four say\nlittle.\n")
+    print(summaries())
     print("## What the models write\n\nThe largest base at the most examples, beside the untouched base.\n")
     best = runs[usual & full & (runs["model_params"] == runs["model_params"].max()) & (runs["examples"] == 1800)]
     written = best.melt(["task", "method"], ["bleu", "chrf", "rouge_l", "degenerate_rate"], "metric")

@@ -121,14 +121,19 @@ def check(
 def table(
     folder: Folder,
     probes: Annotated[bool, typer.Option("--probes", help="the long table of runs, probes and metrics")] = False,
+    languages: Annotated[bool, typer.Option("--languages", help="one row per run and target language")] = False,
     to: Annotated[Path | None, typer.Option("--out", help="a .csv or .parquet file; by default CSV is printed")] = None,
 ) -> None:
-    """Hand out a study's table: one row per finished run, or per run, probe and metric."""
+    """Hand out a study's table: one row per finished run, or per run and language, or per run, probe and metric."""
     from finescale.study import table as tables
+    from finescale.study.languages import by_language
     from finescale.study.lock import open_study
 
+    if probes and languages:
+        raise InputError(Fault("--probes, --languages", "are two tables", "ask for one of them"))
     study = open_study(folder)
-    frame = (tables.probes if probes else tables.table)(study.store, study.plan)
+    made = by_language if languages else tables.probes if probes else tables.table
+    frame = made(study.store, study.plan)
     if to is None:
         print(frame.to_csv(index=False), end="")
         return
