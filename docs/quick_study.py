@@ -74,7 +74,10 @@ def main() -> None:
     print(
         grid(runs[german & full & runs["pet_size"].notna()], ("method", "model_params", "pet_size"), "examples", "loss")
     )
-    print("## Summaries by language\n\nLoss at the most examples; in brackets how many of the test examples: two or four say\nlittle.\n")
+    print(
+        "## Summaries by language\n\n"
+        "Loss at the most examples; in brackets how many of the test examples: two or four say little.\n"
+    )
     print(summaries())
     print("## What the models write\n\nThe largest base at the most examples, beside the untouched base.\n")
     best = runs[usual & full & (runs["model_params"] == runs["model_params"].max()) & (runs["examples"] == 1800)]

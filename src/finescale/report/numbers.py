@@ -59,7 +59,7 @@ def percent(share: Any, decimals: int = 0) -> str:
 
 
 def probability(share: Any) -> str:
-    """A probability, rounded as sentences have it (0.665: 0.67); never a certainty, which no number of draws can give."""
+    """A probability, rounded as sentences have it (0.665: 0.67); never a certainty, which no draws can give."""
     if not known(share):
         return MISSING
     if share < 0.01:
