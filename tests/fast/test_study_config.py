@@ -300,6 +300,12 @@ def test_decoded_metrics_need_decoded_answers(tmp_path: Path) -> None:
     assert "did you mean 'chrf'" in found["evaluate.metrics[1]"]
     assert "decoded = 200" in faults(tmp_path, TOML + '[evaluate]\nmetrics = ["bleu"]\n')["evaluate.decoded"]
     assert read(tmp_path, TOML + '[evaluate]\nmetrics = ["nll"]\n').evaluate.decoded == 0, "sums need no answers"
+    more = faults(tmp_path, TOML + '[evaluate]\nmetrics = ["bleu"]\ndecoded = 90_000\n')["evaluate.decoded"]
+    assert "90000 answers are asked for of" in more
+
+
+def test_zero_shot_has_one_spelling(tmp_path: Path) -> None:
+    assert "spells no probe" in faults(tmp_path, TOML + '[evaluate]\nprobes = ["fr-de@0"]\n')["evaluate.probes[0]"]
 
 
 def test_models_with_different_tokenizers_are_no_one_study(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ HELD_OUT = 0.02
 LEAST_SHOT, USUAL_SHOT = 12, 35
 """Tokens of a demonstration: four words, two or more words' translation, two language names and their marks at the
 least; as measured from English, French and Spanish into German with a vocabulary of 4096 (medians 33 to 37)."""
-TRANSLATION = re.compile(rf"(?:({FLORES}):)?([a-z]{{2,3}})-([a-z]{{2,3}})(?:@(0|[1-9][0-9]?))?")
+TRANSLATION = re.compile(rf"(?:({FLORES}):)?([a-z]{{2,3}})-([a-z]{{2,3}})(?:@([1-9][0-9]?))?")
 
 
 def parse(name: str, examples: int = 200) -> ProbeSpec:

@@ -282,6 +282,9 @@ def _evaluation(
     for name in evaluate.metrics:
         if registry.get("metric", name).decoded and not evaluate.decoded:
             faults.add("evaluate.decoded", f"is 0, but {name!r} is taken over decoded answers", "add `decoded = 200`")
+    if evaluate.decoded > finetune.test_examples:
+        there = f"{evaluate.decoded} answers are asked for of {finetune.test_examples} test examples"
+        faults.add("evaluate.decoded", there, "decode fewer, or raise finetune.test_examples")
     _of_tasks("evaluate.probes", evaluate.probes, finetune, faults)
     for task, names in evaluate.probes.items():
         where = "evaluate.probes" + ("" if task == ALL else f".{task}")
