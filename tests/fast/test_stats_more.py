@@ -182,7 +182,5 @@ def test_priors_that_have_no_meaning_are_faults() -> None:
     for wrong in (0.1, (0.1,), ("a", 1), (float("nan"), 1)):
         with pytest.raises(fs.InputError, match="is not \\(mean, standard deviation > 0\\)"):
             fs.fit(runs, "multiplicative", "model_params", priors={"beta": wrong})
-    with pytest.raises(fs.InputError, match="have no meaning"):
-        fs.fit(runs, "auto", "model_params", priors={"beta": (0.1, 0.1)})
     with pytest.raises(fs.InputError, match="have no weight"):
         fs.fit(runs, "multiplicative", "model_params", objective="paper", priors={"beta": (0.1, 0.1)})

@@ -1,6 +1,7 @@
 """The forecaster: what a curve says itself, weighed by what forecast best on the other curves of its task.
 
-1. Six forecasts of a curve (``local.py``): its last value, two log–log lines, three readings of the rectified law.
+1. Six forecasts of a curve (``local.py``): its last value, two log–log lines, three readings of the rectified law. A
+   seventh reads that law under priors, if any are given; the more precise they are the more it is believed beforehand.
 2. They are stacked with weights learnt by rolling hold-out of the largest sizes inside the data, over all curves of the
    task, for each horizon and number of sizes (``stack.py``). A lone curve with little to hold out keeps the prior.
 3. Two corrections that many curves show together, learnt in the same way and shrunk towards none: slopes regress
@@ -20,7 +21,7 @@ from scipy.stats import norm, t
 
 from finescale.stats.laws import Array
 from finescale.stats.local import DOUBLING, SHORT, Curve, alike, averaged_law, forecasts
-from finescale.stats.stack import Rolling, Weights, weigh
+from finescale.stats.stack import PRIOR, Rolling, Weights, believing, weigh
 
 # The corrections reach half their full size at a horizon of sixteen times the span seen.
 REACH = 16.0
@@ -89,6 +90,8 @@ class Pool:
 
     def __init__(self, curves: list[Curve]) -> None:
         self.curves = curves
+        beliefs = [curve.believed.precision() for curve in curves if curve.believed is not None]
+        self.prior = believing(float(np.mean(beliefs))) if beliefs else PRIOR
         self._lines: dict[float, tuple[float, float]] = {}
         self._weights: dict[float, Weights] = {}
         self.seen = self._rolling()
@@ -118,7 +121,7 @@ class Pool:
         """The weights for questions asked of this curve."""
         count = float(_rounded(np.log(len(curve.x))))
         if count not in self._weights:
-            self._weights[count] = weigh(self.seen, count)
+            self._weights[count] = weigh(self.seen, count, self.prior)
         return self._weights[count]
 
     def combined(self, index: int, targets: Array) -> tuple[Array, Array]:
@@ -171,7 +174,8 @@ class Pool:
                     parts.append((*own, y, said, self._pulls(part, x), one / len(ahead)))
         if not parts:
             none = np.zeros(0)
-            return Rolling(none.astype(int), none, none, none, none, none, none.reshape(0, 6), none.reshape(0, 2), none)
+            said = none.reshape(0, len(self.prior))
+            return Rolling(none.astype(int), none, none, none, none, none, said, none.reshape(0, 2), none)
         whole = [np.concatenate(column) for column in zip(*parts, strict=True)]
         return Rolling(whole[0].astype(int), *whole[1:])
 
@@ -188,7 +192,8 @@ class Pool:
             for count in np.unique(rounded[asked]):
                 rows = np.flatnonzero(asked & (rounded == count))
                 one = seen.take(rows)
-                said, spread[rows] = weigh(known, float(count)).forecast(one.horizon, one.said, one.pulls)
+                weights = weigh(known, float(count), self.prior)
+                said, spread[rows] = weights.forecast(one.horizon, one.said, one.pulls)
                 error[rows] = one.y - said
         return error, spread
 

@@ -16,18 +16,20 @@ from finescale.stats.evidence import Evidence, evidence
 from finescale.stats.family import Blend, Joint, Key, anchored, blend, fit_joint, key_columns, nearest
 from finescale.stats.fits import GroupFit, Kind, Status
 from finescale.stats.groups import Group
-from finescale.stats.laws import PAPER, RECTIFIED, Array
-from finescale.stats.local import FORECASTERS, Curve
+from finescale.stats.laws import PAPER, RECTIFIED, RECTIFIED_MULTIPLICATIVE, Array
+from finescale.stats.local import BELIEVER, FORECASTERS, Believed, Curve
+from finescale.stats.priors import Belief, Priors, beliefs, words
 from finescale.stats.solve import Mask
 
-_NAMES = (
-    *FORECASTERS.items(),
+_REST = (
     ("level_pull", "how much faster higher curves fall"),
     ("slope_pull", "how far slopes regress to the common one"),
     ("noise", "standard deviation of log loss of a run"),
     ("drift", "error of a slope, per e-fold of examples"),
     ("doubt", "error per unit of disagreement between the forecasters"),
 )
+AUTO_SHAPES = RECTIFIED_MULTIPLICATIVE.shapes
+"""What priors for ``auto`` are on: the shapes of its curves (``beta``, ``D0``) and of its families (``alpha``, …)."""
 # Weights are shown as they are for this horizon: two doublings ahead.
 _SHOWN = float(np.log(np.log(4.0)))
 
@@ -80,25 +82,33 @@ class AutoFit(GroupFit):
 
     def citations(self) -> list[str]:
         laws = [one.law.source for one in self.joint.laws] if self.joint else []
-        return [RECTIFIED, *laws, PAPER]
+        return [RECTIFIED, *laws, PAPER, *(f"{name}: {said}" for name, said in self._priors.items())]
+
+    @property
+    def _priors(self) -> dict[str, str]:
+        return dict(self.diagnostics.get("priors", {}))
 
     @property
     def outcome(self) -> Status:
         if not self.fitted:
             return self.status
         said = f"{self.status.sentence} Best-supported law: {self.support.found.sentence}."
+        if self._priors:
+            said += f" With priors: {'; '.join(f'{name} {text}' for name, text in self._priors.items())}."
         return Status(self.status.name, said)
 
     def rows(self, level: float) -> list[list[Any]]:
-        nothing = float("nan")
-        rows: list[list[Any]] = [
-            ["auto", 1.0, name, value, nothing, nothing, "", words, self.status.name]
-            for (name, words), value in zip(_NAMES, self.learnt, strict=False)
+        if not self.fitted:
+            return []
+        believer = [BELIEVER] if len(self.learnt) > len(FORECASTERS) + len(_REST) else []
+        said = [
+            (name, value, meaning)
+            for (name, meaning), value in zip([*FORECASTERS.items(), *believer, *_REST], self.learnt, strict=True)
         ]
-        if self.fitted:
-            words = f"best-supported law: {self.support.found.named}"
-            rows.append(["auto", 1.0, "law", nothing, nothing, nothing, "", words, self.status.name])
-        return rows
+        nothing = float("nan")
+        said += [(name, nothing, text) for name, text in self._priors.items()]
+        said.append(("law", nothing, f"best-supported law: {self.support.found.named}"))
+        return [["auto", 1.0, name, value, nothing, nothing, "", text, self.status.name] for name, value, text in said]
 
     def log_draws(self, frame: pd.DataFrame, kind: Kind, rng: np.random.Generator) -> Array:
         """Joint draws (B, N): one standardised error per draw and curve, so that a draw is a whole curve."""
@@ -159,40 +169,62 @@ def _stream(label: str, key: Key) -> int:
     return zlib.crc32(repr((label, key)).encode())
 
 
-def fit_auto(groups: list[Group], draws: int) -> list[GroupFit]:
+def fit_auto(groups: list[Group], draws: int, priors: Priors | None = None) -> list[GroupFit]:
     """Fit the forecaster to groups; curves of one task (or of the whole table) are pooled."""
     scopes: dict[Any, list[Group]] = {}
     for group in groups:
         scopes.setdefault(group.key.get("task"), []).append(group)
     done: dict[str, GroupFit] = {}
     for scope in scopes.values():
-        for fit in _fit_scope(scope, draws):
+        for fit in _fit_scope(scope, draws, priors):
             done[fit.group.label] = fit
     return [done[group.label] for group in groups]
 
 
-def _fit_scope(groups: list[Group], draws: int) -> list[GroupFit]:
-    found = [(group, key, curve) for group in groups for key, curve in _curves(group) if len(curve.x) >= 3]
+def _fit_scope(groups: list[Group], draws: int, priors: Priors | None) -> list[GroupFit]:
+    known = [{} if priors is None else beliefs(priors, AUTO_SHAPES(group.factors[:-1]), group) for group in groups]
+    found = [
+        (group, key, curve)
+        for group, held in zip(groups, known, strict=True)
+        for key, curve in _curves(group, _of_curve(held))
+        if len(curve.x) >= 3
+    ]
     pool = Pool([curve for _, _, curve in found]) if found else None
     fits: list[GroupFit] = []
     support = Support([group for group in groups if any(owner is group for owner, _, _ in found)])
-    for group in groups:
+    for group, held in zip(groups, known, strict=True):
         mine = [(index, key) for index, (owner, key, _) in enumerate(found) if owner is group]
-        fits.append(_fit_group(group, mine, pool, draws, support))
+        fits.append(_fit_group(group, mine, pool, draws, support, held))
     return fits
 
 
-def _curves(group: Group) -> list[tuple[Key, Curve]]:
+def _of_curve(held: dict[str, Belief]) -> Believed | None:
+    """What is believed of a curve alone; None if nothing is."""
+    beta, onset = ((held[name].mean, held[name].spread) if name in held else None for name in ("beta", "D0"))
+    return Believed(beta, onset) if beta or onset else None
+
+
+def _curves(group: Group, believed: Believed | None) -> list[tuple[Key, Curve]]:
     if len(group.factors) == 1:
-        return [((), Curve.of(group.frame["examples"].to_numpy(dtype=float), group.y))]
+        return [((), Curve.of(group.frame["examples"].to_numpy(dtype=float), group.y, believed))]
     parts = group.frame.groupby(list(group.factors[:-1]), sort=True)
     return [
-        (key_columns(part, group.factors)[0], Curve.of(part["examples"].to_numpy(), part[group.y_name].to_numpy()))
+        (
+            key_columns(part, group.factors)[0],
+            Curve.of(part["examples"].to_numpy(), part[group.y_name].to_numpy(), believed),
+        )
         for _, part in parts
     ]
 
 
-def _fit_group(group: Group, mine: list[tuple[int, Key]], pool: Pool | None, draws: int, support: Support) -> GroupFit:
+def _fit_group(
+    group: Group,
+    mine: list[tuple[int, Key]],
+    pool: Pool | None,
+    draws: int,
+    support: Support,
+    held: dict[str, Belief],
+) -> GroupFit:
     nothing = np.zeros(draws)
     if not mine or pool is None:
         status = Status("TooFew", "no curve with 3 sizes of examples. Add sizes.")
@@ -200,10 +232,10 @@ def _fit_group(group: Group, mine: list[tuple[int, Key]], pool: Pool | None, dra
     width = pool.width
     unit = np.quantile(width.unit, (np.arange(draws) + 0.5) / draws)
     paths = {key: pool.path(index) for index, key in mine}
-    joint = fit_joint(group)
+    joint = fit_joint(group, held)
     mix = Blend()
     if joint is not None:
-        mix = blend(group, {key: pool.curves[index] for index, key in mine})
+        mix = blend(group, {key: pool.curves[index] for index, key in mine}, held)
         paths = {
             key: _blended(paths[key], pool.curves[index], pool.end_level(index), key, joint, mix) for index, key in mine
         }
@@ -214,6 +246,7 @@ def _fit_group(group: Group, mine: list[tuple[int, Key]], pool: Pool | None, dra
         "rolling_forecasts": pool.rolling,
         "noise_run": width.noise,
         "family_weight": mix.weight,
+        "priors": words(held),
     }
     values = (*_shown(pool, [index for index, _ in mine]), width.noise, width.drift, width.doubt)
     status = _status(width, pool)

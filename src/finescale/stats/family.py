@@ -10,7 +10,9 @@ seen is judged by the largest that was seen, not by the smallest, whose absence 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -19,6 +21,7 @@ from finescale.stats.auto import Pool
 from finescale.stats.groups import Cell, Group, solve
 from finescale.stats.laws import ADDITIVE, MULTIPLICATIVE, PRODUCT, RECTIFIED_MULTIPLICATIVE, Array, Law
 from finescale.stats.local import NOISE, Curve
+from finescale.stats.priors import Belief, solve_with
 from finescale.stats.stack import HALF_EVIDENCE, MOST_EVIDENCE, stacked
 from finescale.stats.status import too_few
 
@@ -101,22 +104,27 @@ def candidates(factors: tuple[str, ...]) -> tuple[Law, ...]:
     return PRODUCT, RECTIFIED_MULTIPLICATIVE
 
 
-def fit_joint(group: Group) -> Joint | None:
-    """Fit the joint laws that the family can carry; None if it can carry none."""
+def fit_joint(group: Group, held: Mapping[str, Belief] = MappingProxyType({})) -> Joint | None:
+    """Fit the joint laws that the family can carry, with what is believed of their shapes; None if it carries none."""
     if len(group.factors) < 2:
         return None
     laws = [law for law in candidates(group.factors) if too_few(law, group) is None]
     if not laws:
         return None
-    found = [miss for part in _end_bases(group) if (miss := _without(group, part, laws)) is not None]
+    found = [miss for part in _end_bases(group) if (miss := _without(group, part, laws, held)) is not None]
     weights = _weights([miss.errors for miss in found if miss.others >= _FEWEST_BASES])
     steps = np.array([miss.step for miss in found]).reshape(len(found), len(group.factors) - 1)
     missed = np.array([np.mean((miss.errors @ weights) ** 2) for miss in found])
-    return Joint(tuple(_fitted(law, group) for law in laws), weights, steps, missed)
+    return Joint(tuple(_fitted(law, group, held) for law in laws), weights, steps, missed)
 
 
-def _fitted(law: Law, group: Group) -> FittedLaw:
-    point = solve(Cell(law, [group]), keep=2)
+def _fitted(law: Law, group: Group, held: Mapping[str, Belief]) -> FittedLaw:
+    cell = Cell(law, [group])
+    point = solve(cell, keep=2)
+    # Exponents of a product say nothing of the exponents of a sum.
+    known = {} if law is ADDITIVE else dict(held)
+    if known.keys() & {p.name for p in law.shapes(group.factors[:-1])}:
+        point = solve_with(cell, point, [known])
     return FittedLaw(law, point.theta, point.coef)
 
 
@@ -146,14 +154,14 @@ class _Miss:
     others: int
 
 
-def _without(group: Group, part: pd.DataFrame, laws: list[Law]) -> _Miss | None:
+def _without(group: Group, part: pd.DataFrame, laws: list[Law], held: Mapping[str, Belief]) -> _Miss | None:
     """What the others say of a base; None if they are too few to say anything."""
     rest = group.frame.drop(part.index)
     small = Group(group.key, group.factors, rest, rest.iloc[:0], group.y_name)
     if not len(rest) or any(too_few(law, small) for law in laws):
         return None
     keys = list(dict.fromkeys(key_columns(rest, group.factors)))
-    joint = Joint(tuple(_fitted(law, small) for law in laws))
+    joint = Joint(tuple(_fitted(law, small, held) for law in laws))
     key = key_columns(part, group.factors)[0]
     near = keys[nearest(keys, key)]
     beside = rest[[one == near for one in key_columns(rest, group.factors)]]
@@ -175,7 +183,7 @@ class Blend:
     shrink: float = 1.0
 
 
-def blend(group: Group, curves: dict[Key, Curve]) -> Blend:
+def blend(group: Group, curves: dict[Key, Curve], held: Mapping[str, Belief]) -> Blend:
     """Hold out the largest sizes: does the family's law, anchored to a curve's end, continue it better than itself?
 
     Weights go with the inverse squared mean squared error: with few bases a doubling of the error is some evidence, not
@@ -189,7 +197,7 @@ def blend(group: Group, curves: dict[Key, Curve]) -> Blend:
     laws = [law for law in candidates(group.factors) if too_few(law, small) is None]
     if not laws or len(able) < 2:
         return Blend()
-    joint = Joint(tuple(_fitted(law, small) for law in laws))
+    joint = Joint(tuple(_fitted(law, small, held) for law in laws))
     pool = Pool([curve.until(cut) for curve in able.values()])
     own, family = [], []
     for index, (key, curve) in enumerate(able.items()):

@@ -13,7 +13,7 @@ import pandas as pd
 from finescale import registry
 from finescale.core import FACTORS
 from finescale.errors import Faults, collecting, near
-from finescale.stats.auto_fit import fit_auto
+from finescale.stats.auto_fit import AUTO_SHAPES, fit_auto
 from finescale.stats.fits import HELD, Fits, GroupFit, Member, keyed, law_named
 from finescale.stats.groups import (
     Cell,
@@ -30,7 +30,7 @@ from finescale.stats.groups import (
 )
 from finescale.stats.laws import MULTIPLICATIVE, Array, Law
 from finescale.stats.paper import STAGE_1, axes, stage_1
-from finescale.stats.priors import Priors, beliefs, check, prior_of, redrawn, words
+from finescale.stats.priors import Belief, Priors, beliefs, check, redrawn, solve_with, words
 from finescale.stats.protocol import frozen
 from finescale.stats.runs import Places, Runs, read_runs
 from finescale.stats.solve import Objective, Solution
@@ -79,7 +79,8 @@ def fit(
         priors: on shapes, as ``{"beta": (mean, standard deviation)}`` (for a size such as D0 the standard deviation is
             that of its logarithm), or other fits, as ``published("zhang2024")``:
             then the mean and spread of their groups that are like this one (the same method, where there are any).
-            Stated in the fits' table and citations.
+            ``auto`` takes priors on ``beta``, ``D0`` and the ``alpha`` of each factor: they make one more forecaster of
+            a curve, and enter the family's product laws. Stated in the fits' table, status and citations.
 
     Raises:
         InputError: unknown names, missing columns, empty groups; every fault is listed.
@@ -96,7 +97,7 @@ def fit(
     if protocol is not None:
         fits.groups = [_two_stage(group, factors[0], draws, seed) for group in groups]
     elif law == "auto":
-        fits.groups = fit_auto(groups, draws)
+        fits.groups = fit_auto(groups, draws, priors)
     else:
         fits.groups = fit_groups(law_named(law), groups, share, OBJECTIVES[objective], draws, seed, priors)
     return fits
@@ -117,14 +118,17 @@ def fit_groups(
     cells = [Cell(law, part, share, objective) for part in _scopes(able, share)]
     points = solve_all(cells)
     if priors is not None:
-        points = [_with_prior(cell, point, priors) for cell, point in zip(cells, points, strict=True)]
+        points = [
+            solve_with(cell, point, [_believed(priors, law, group) for group in cell.groups])
+            for cell, point in zip(cells, points, strict=True)
+        ]
     noises = [_noise(cell, point) for cell, point in zip(cells, points, strict=True)]
     rngs = [np.random.default_rng([seed, index]) for index in range(len(cells))]
     others = [lent(noises, index) for index in range(len(cells))]
     done: dict[str, GroupFit] = {}
     for one in _with_draws(cells, points, noises, others, draws, rngs):
         if priors is not None:
-            one.diagnostics["priors"] = words(beliefs(priors, law, one.group))
+            one.diagnostics["priors"] = words(_believed(priors, law, one.group))
         done[one.group.label] = one
     nothing = np.zeros(draws)
     for group in groups:
@@ -135,11 +139,8 @@ def fit_groups(
     return [done[group.label] for group in groups]
 
 
-def _with_prior(cell: Cell, point: PointFit, priors: Priors) -> PointFit:
-    """Fit again with the prior, weighed by the noise of the fit without it."""
-    noise = noise_behind(point.delta)
-    cell.prior = prior_of(cell, [beliefs(priors, cell.law, group) for group in cell.groups], noise)
-    return solve(cell)
+def _believed(priors: Priors, law: Law, group: Group) -> dict[str, Belief]:
+    return beliefs(priors, law.shapes(group.factors[:-1]), group)
 
 
 def names_of(names: Names) -> tuple[str, ...]:
@@ -261,7 +262,11 @@ def _check_priors(
     priors: Priors | None, law: str, factors: tuple[str, ...], objective: str, protocol: str | None
 ) -> None:
     with collecting() as faults:
-        check(priors, None if law == "auto" or protocol else law_named(law), factors, objective, faults)
+        if priors is not None and protocol is not None:
+            faults.add("priors", "have no meaning under a protocol", "leave one of the two out")
+            return
+        shapes = AUTO_SHAPES(factors) if law == "auto" else law_named(law).shapes(factors)
+        check(priors, law, shapes, objective, faults)
 
 
 # ------------------------------------------------------------------------------------------------------------- grouping

@@ -22,6 +22,22 @@ NOISE = 0.01
 # What a clean curve's noise of log loss is before it has been seen.
 _CLEAN = 0.005
 _MOST_SIZES = 40
+# Standard deviations of the forecaster's own priors: beta about 0.3 within a factor exp(0.8), log D0 anywhere.
+_LOG_BETA_OWN, _ONSET_OWN = 0.8, 4.0
+_BETA_OWN = 0.3 * _LOG_BETA_OWN
+
+
+@dataclass(frozen=True)
+class Believed:
+    """What somebody believes of a curve's law beforehand: means and standard deviations of beta and of log D0."""
+
+    beta: tuple[float, float] | None = None
+    onset: tuple[float, float] | None = None
+
+    def precision(self) -> float:
+        """How many times as precise as the forecaster's own weak priors, in the shape where that is most."""
+        both = ((self.beta, _BETA_OWN), (self.onset, _ONSET_OWN))
+        return max(((own / given[1]) ** 2 for given, own in both if given is not None), default=0.0)
 
 
 @dataclass(frozen=True)
@@ -30,9 +46,10 @@ class Curve:
 
     x: Array
     log_y: Array
+    believed: Believed | None = None
 
     @classmethod
-    def of(cls, examples: Array, loss: Array) -> Curve:
+    def of(cls, examples: Array, loss: Array, believed: Believed | None = None) -> Curve:
         """Average replicates in log loss; thin very dense curves to at most 40 sizes evenly spaced in log examples."""
         x, inverse = np.unique(np.log(examples), return_inverse=True)
         log_y = np.bincount(inverse, np.log(loss)) / np.bincount(inverse)
@@ -40,12 +57,12 @@ class Curve:
             bins = np.unique(np.digitize(x, np.linspace(x[0], x[-1], _MOST_SIZES)), return_inverse=True)[1]
             count = np.bincount(bins)
             x, log_y = np.bincount(bins, x) / count, np.bincount(bins, log_y) / count
-        return cls(x, log_y)
+        return cls(x, log_y, believed)
 
     def until(self, cut: float) -> Curve:
         """The part of the curve up to ``cut`` (log examples)."""
         keep = self.x <= cut + 1e-9
-        return Curve(self.x[keep], self.log_y[keep])
+        return Curve(self.x[keep], self.log_y[keep], self.believed)
 
     @property
     def span(self) -> float:
@@ -81,7 +98,41 @@ def _log_prior(log_beta: Array, knee: Array) -> Array:
 
     The prior is weak: beta about 0.3 within a factor 2.2, D0 anywhere; E about 0.4 of the last loss give or take 0.5.
     """
-    return np.asarray(-0.5 * (((log_beta - np.log(0.3)) / 0.8) ** 2 + ((knee - 2.7) / 4.0) ** 2))
+    return np.asarray(_log_prior_beta(log_beta) + _log_prior_knee(knee))
+
+
+def _log_prior_beta(log_beta: Array) -> Array:
+    return np.asarray(-0.5 * ((log_beta - np.log(0.3)) / _LOG_BETA_OWN) ** 2)
+
+
+def _log_prior_knee(knee: Array) -> Array:
+    return np.asarray(-0.5 * ((knee - 2.7) / _ONSET_OWN) ** 2)
+
+
+def _log_belief(shapes: Array, first: float, believed: Believed) -> Array:
+    """Log density (G,) of what is believed, at log beta and log D0 (G, 2); what is not said keeps the weak prior."""
+    log_beta, onset = shapes.T
+    beta, knee = _log_prior_beta(log_beta), _log_prior_knee(onset - first)
+    if believed.beta is not None:
+        mean, spread = believed.beta
+        # Normal in beta, so the density over its logarithm has beta as a factor.
+        beta = log_beta - 0.5 * ((np.exp(log_beta) - mean) / spread) ** 2
+    if believed.onset is not None:
+        knee = -0.5 * ((onset - believed.onset[0]) / believed.onset[1]) ** 2
+    return np.asarray(beta + knee)
+
+
+def _box(x: Array, believed: Believed | None) -> tuple[Array, Array]:
+    """Where log beta and log D0 (2,) are looked for: where weak priors allow, and two deviations about a belief."""
+    low, high = np.array([np.log(0.03), x[0] - 4.0]), np.array([np.log(1.6), x[-1] + 1.0])
+    known = believed or Believed()
+    if known.beta is not None:
+        ends = np.log(np.clip(known.beta[0] + known.beta[1] * np.array([-2.0, 2.0]), 2e-3, 3.0))
+        low[0], high[0] = min(low[0], ends[0]), max(high[0], ends[1])
+    if known.onset is not None:
+        ends = known.onset[0] + known.onset[1] * np.array([-2.0, 2.0])
+        low[1], high[1] = min(low[1], ends[0]), max(high[1], ends[1])
+    return low, high
 
 
 def averaged_law(curves: Sequence[Curve], targets: Array, half_life: float = HALF_LIFE) -> Array:
@@ -116,23 +167,26 @@ def averaged_law(curves: Sequence[Curve], targets: Array, half_life: float = HAL
     return out + log_y[:, -1:]
 
 
-def settled_law(curves: Sequence[Curve], targets: Array, half_life: float = np.inf) -> Array:
+def settled_law(curves: Sequence[Curve], targets: Array, half_life: float = np.inf, believe: bool = False) -> Array:
     """As ``averaged_law``, but the noise is learnt from the curve: a clean curve settles the shapes, a noisy one not.
 
     b and E are solved for; beta and D0 are averaged over a grid that closes in on where they are probable. The noise
-    has an inverse chi-square prior of two degrees of freedom about half a per cent, and is integrated out.
+    has an inverse chi-square prior of two degrees of freedom about half a per cent, and is integrated out. With
+    ``believe`` what is believed of a curve's shapes takes the place of the weak priors.
     """
     x, log_y = curves[0].x, np.stack([curve.log_y for curve in curves])
     u = np.exp(log_y - log_y[:, -1:])
     w = np.exp2(-(x[-1] - x) / DOUBLING / half_life) / u**2
     freedom = 2.0 + np.sum(w * u**2, axis=1, keepdims=True)
-    low, high = np.array([np.log(0.03), x[0] - 4.0]), np.array([np.log(1.6), x[-1] + 1.0])
-    first, last = np.tile(low, (len(u), 1)), np.tile(high, (len(u), 1))
+    known = [curve.believed if believe else None for curve in curves]
+    low, high = (np.stack(ends) for ends in zip(*(_box(x, one) for one in known), strict=True))
+    first, last = low, high
     for cells in (16, 13, 13, 13):
         unit = np.stack(np.meshgrid(*2 * [np.linspace(0, 1, cells)], indexing="ij"), axis=-1).reshape(-1, 2)
         grid = first[:, None] + unit * (last - first)[:, None]
         above, E, b, misfit = _heights(grid, x, u, w)
-        q = _log_prior(grid[..., 0], grid[..., 1] - x[0]) - 0.5 * freedom * np.log(2.0 * _CLEAN**2 + misfit)
+        prior = [_log_belief(shapes, x[0], one or Believed()) for shapes, one in zip(grid, known, strict=True)]
+        q = np.stack(prior) - 0.5 * freedom * np.log(2.0 * _CLEAN**2 + misfit)
         q = np.exp(q - q.max(axis=1, keepdims=True))
         q /= q.sum(axis=1, keepdims=True)
         middle = np.einsum("cg,cgp->cp", q, grid)
@@ -176,10 +230,15 @@ FORECASTERS = {
     "recent_law": "weight of the rectified law with learnt noise, last sizes first",
     "whole_law": "weight of the rectified law with learnt noise, all sizes alike",
 }
+BELIEVER = ("prior_law", "weight of the rectified law with learnt noise, all sizes alike, under the priors given")
+"""One more forecaster where something is believed of the curves."""
 
 
 def forecasts(curves: Sequence[Curve], targets: Array) -> Array:
-    """Log loss (C, T, K) of curves over the same sizes, at log examples beyond the last, by each of the forecasters."""
+    """Log loss (C, T, K) of curves over the same sizes, at log examples beyond the last, by each of the forecasters.
+
+    Where something is believed of the curves, ``BELIEVER`` is the last of them.
+    """
     ahead = targets - curves[0].x[-1]
     flat = np.repeat([[curve.log_y[-1]] for curve in curves], len(targets), axis=1)
     lines = []
@@ -187,6 +246,8 @@ def forecasts(curves: Sequence[Curve], targets: Array) -> Array:
         level, slope = np.array([curve.line(window) for curve in curves]).T
         lines.append(level[:, None] + slope[:, None] * ahead)
     laws = [averaged_law(curves, targets), settled_law(curves, targets, HALF_LIFE), settled_law(curves, targets)]
+    if curves[0].believed is not None:
+        laws.append(settled_law(curves, targets, believe=True))
     return np.stack([flat, *lines, *laws], axis=2)
 
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from finescale.errors import Faults, near
 from finescale.stats.fits import Fits
-from finescale.stats.groups import Cell, Group
-from finescale.stats.laws import Array, Law, Parameter
+from finescale.stats.groups import Cell, Group, PointFit, noise_behind, solve
+from finescale.stats.laws import Array, Parameter
 from finescale.stats.solve import Prior
 
 Priors = Fits | Mapping[str, tuple[float, float]]
@@ -26,31 +26,33 @@ _CELLS, _SHARE = 3, 0.5
 
 @dataclass(frozen=True)
 class Belief:
-    """What is believed of one shape, as it is searched: mean, standard deviation, and whose belief it is."""
+    """What is believed of one shape, as it is searched: mean, standard deviation, whose belief, whether a logarithm."""
 
     mean: float
     spread: float
     label: str
+    log: bool = False
+
+    def __str__(self) -> str:
+        value = f"{np.exp(self.mean):.3g}, log" if self.log else f"{self.mean:.3g}"
+        return f"prior {value} ± {self.spread:.2g} ({self.label})"
 
 
-def check(priors: Priors | None, law: Law | None, factors: tuple[str, ...], objective: str, faults: Faults) -> None:
-    """Collect what is wrong with priors for this law."""
+def check(priors: Priors | None, law: str, shapes: tuple[Parameter, ...], objective: str, faults: Faults) -> None:
+    """Collect what is wrong with priors for a law with these shapes."""
     if priors is None:
-        return
-    if law is None:
-        faults.add("priors", "have no meaning here", "give a named law without protocol='paper'")
         return
     if objective != "robust":
         faults.add("priors", f"have no weight under objective={objective!r}", "use objective='robust'")
-    known = [p.name for p in law.shapes(factors)]
+    known = [p.name for p in shapes]
     if isinstance(priors, Fits):
         if not set(known) & {name for names in _estimates(priors) for name in names}:
             faults.add("priors", "name no shape of this law", f"it has {', '.join(known) or 'none'}")
         return
-    sizes = {p.name for p in law.shapes(factors) if p.log}
+    sizes = {p.name for p in shapes if p.log}
     for name, given in priors.items():
         if name not in known:
-            faults.add(f"priors[{name!r}]", f"is no shape of {law.name}", near(name, known))
+            faults.add(f"priors[{name!r}]", f"is no shape of {law}", near(name, known))
         elif not _is_prior(given, positive=name in sizes):
             faults.add(f"priors[{name!r}]", f"{given!r} is not (mean, standard deviation > 0)", "both finite numbers")
 
@@ -63,12 +65,11 @@ def _is_prior(given: object, positive: bool) -> bool:
     return bool(given[1] > 0 and (given[0] > 0 or not positive))
 
 
-def beliefs(priors: Priors, law: Law, group: Group) -> dict[str, Belief]:
-    """What is believed of this group's shapes, by name."""
-    shapes = law.shapes(group.factors[:-1])
+def beliefs(priors: Priors, shapes: tuple[Parameter, ...], group: Group) -> dict[str, Belief]:
+    """What is believed of these shapes of this group's law, by name."""
     if not isinstance(priors, Fits):
         given = {p: priors[p.name] for p in shapes if p.name in priors}
-        return {p.name: Belief(_searched(p, mean), spread, "given") for p, (mean, spread) in given.items()}
+        return {p.name: Belief(_searched(p, mean), spread, "given", p.log) for p, (mean, spread) in given.items()}
     cells = _like(priors, group)
     label = str(priors.about.get("library", f"{priors.law} fits"))
     found = {}
@@ -77,7 +78,7 @@ def beliefs(priors: Priors, law: Law, group: Group) -> dict[str, Belief]:
         if len(values):
             mean = float(values.mean())
             spread = float(values.std(ddof=1)) if len(values) >= _CELLS else _SHARE * abs(mean)
-            found[p.name] = Belief(mean, max(spread, 1e-3), f"{label}, {len(values)} cells")
+            found[p.name] = Belief(mean, max(spread, 1e-3), f"{label}, {len(values)} cells", p.log)
     return found
 
 
@@ -117,6 +118,12 @@ def prior_of(cell: Cell, held: list[dict[str, Belief]], noise: float) -> Prior:
     return Prior(mean, weight)
 
 
+def solve_with(cell: Cell, point: PointFit, held: list[dict[str, Belief]]) -> PointFit:
+    """Fit a cell again with priors, weighed by the noise of its fit without them."""
+    cell.prior = prior_of(cell, held, noise_behind(point.delta))
+    return solve(cell)
+
+
 def redrawn(prior: Prior, centre: Array, noise: float, draws: int, rng: np.random.Generator) -> Prior:
     """The same prior with a mean of its own for each draw (B, P), around ``centre`` (P,)."""
     spread: Array = np.where(prior.weight > 0, noise / np.sqrt(np.maximum(prior.weight, 1e-300)), 0.0)
@@ -125,4 +132,4 @@ def redrawn(prior: Prior, centre: Array, noise: float, draws: int, rng: np.rando
 
 def words(known: dict[str, Belief]) -> dict[str, str]:
     """How each prior is stated in a table."""
-    return {name: f"prior {one.mean:.3g} ± {one.spread:.2g} ({one.label})" for name, one in known.items()}
+    return {name: str(one) for name, one in known.items()}

@@ -28,6 +28,9 @@ from finescale.stats.laws import Array
 # In the order of ``local.FORECASTERS``: three humble ones first among equals, two laws that must earn their place, and
 # the last value, which is right only where nothing changes any more.
 PRIOR = np.array([0.01, 1.0, 1.0, 1.0, 0.1, 0.1]) / 3.21
+# A law under somebody's priors is believed beforehand as the last law above, times as much as they are more precise than
+# the weak ones; never so much that hold-outs could not overrule it.
+_MOST_BELIEVED = 0.95
 # Curves of one task err together: however many there are, they count as at most twelve; two are needed for half of it.
 MOST_EVIDENCE, HALF_EVIDENCE = 12.0, 2.0
 # A hold-out is like the question within a factor two of horizon and a factor 1.35 in the number of sizes seen.
@@ -96,10 +99,17 @@ class Weights:
 KNOTS = np.linspace(np.log(0.05), np.log(7.0), 13)
 
 
-def weigh(seen: Rolling, count: float) -> Weights:
+def believing(precision: float) -> Array:
+    """Prior weights (K + 1,) where one more forecaster has priors so many times as precise as the weak ones."""
+    odds = PRIOR[-1] * precision
+    share = min(odds / (1 + odds), _MOST_BELIEVED)
+    return np.append((1 - share) * PRIOR, share)
+
+
+def weigh(seen: Rolling, count: float, prior: Array = PRIOR) -> Weights:
     """Weights for questions asked of a curve with this log number of sizes, at every knot of the horizon."""
     if not len(seen):
-        return Weights(KNOTS, np.tile(PRIOR, (len(KNOTS), 1)), np.zeros((len(KNOTS), 2)))
+        return Weights(KNOTS, np.tile(prior, (len(KNOTS), 1)), np.zeros((len(KNOTS), 2)))
     log_h, error = np.log(seen.horizon), seen.y[:, None] - seen.said
     top = float(log_h.max())
     at = np.minimum(KNOTS, top)
@@ -108,13 +118,13 @@ def weigh(seen: Rolling, count: float) -> Weights:
     per_curve = np.stack([np.bincount(seen.curve, row) for row in like])
     curves = 1 / np.maximum(np.sum(per_curve**2, axis=1), 1e-12)
     evidence = MOST_EVIDENCE * curves / (curves + HALF_EVIDENCE) * np.exp(-np.maximum(KNOTS - top, 0.0) / FADES)
-    q = stacked(np.stack([_square(error, row) for row in like]), PRIOR, evidence)
+    q = stacked(np.stack([_square(error, row, prior) for row in like]), prior, evidence)
     return Weights(KNOTS, q, np.stack([_pull(seen, one) for one in q]))
 
 
-def _square(error: Array, weight: Array) -> Array:
+def _square(error: Array, weight: Array, prior: Array) -> Array:
     """Second moments (K, K) of the forecasters' errors (N, K); errors beyond three typical ones count less."""
-    size = np.abs(error @ PRIOR)
+    size = np.abs(error @ prior)
     order = np.argsort(size)
     typical = size[order][min(int(np.searchsorted(np.cumsum(weight[order]), 0.5)), len(size) - 1)]
     fair = weight * np.minimum(1.0, 3.0 * typical / np.maximum(size, 1e-12))
