@@ -28,7 +28,7 @@ from finescale.stats.laws import Array
 # In the order of ``local.FORECASTERS``: three humble ones first among equals, two laws that must earn their place, and
 # the last value, which is right only where nothing changes any more.
 PRIOR = np.array([0.01, 1.0, 1.0, 1.0, 0.1, 0.1]) / 3.21
-# A law under somebody's priors is believed beforehand as the last law above, times as much as they are more precise than
+# A law under priors is believed beforehand as the last law above is, times as much as they are more precise than
 # the weak ones; never so much that hold-outs could not overrule it.
 _MOST_BELIEVED = 0.95
 # Curves of one task err together: however many there are, they count as at most twelve; two are needed for half of it.
