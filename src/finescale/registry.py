@@ -31,6 +31,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "ia3": "finescale.lab.methods:IA3",
         "lora": "finescale.lab.methods:LORA",
         "prompt": "finescale.lab.methods:PROMPT",
+        "qlora": "finescale.lab.methods:QLORA",
         "rslora": "finescale.lab.methods:RSLORA",
     },
     "task": {

@@ -1,8 +1,6 @@
 """Adapters that PEFT injects into a frozen model of any architecture, as one table: configuration and size of each.
 
-A further adapter is a further row here and a ``Method`` in ``finescale.lab.methods``. QLoRA is not among them: it is
-LoRA on weights kept in 4 bits by ``bitsandbytes``, which needs a CUDA device at every forward pass; a base here is kept
-in fp32 or bf16, and one that was published in 4 bits is turned into these first.
+A further adapter is a further row here and a ``Method`` in ``finescale.lab.methods``.
 """
 
 from __future__ import annotations
@@ -23,10 +21,14 @@ Options = Mapping[str, float | bool | str]
 
 @dataclass(frozen=True)
 class Adapter:
-    """An adapter: its PEFT configuration from model, PET size and options; its parameters from shape and PET size."""
+    """An adapter: its PEFT configuration from model, PET size and options; its parameters from shape and PET size.
+
+    ``prepare`` changes the frozen model itself before the adapter goes in.
+    """
 
     config: Callable[[Any, int, Options], Any]
     count: Callable[[Shape, int], int]
+    prepare: Callable[[Any], None] | None = None
 
 
 def inject(name: str, model: Any, pet_size: int, options: Options, seed: int) -> dict[str, torch.nn.Parameter]:
@@ -34,8 +36,11 @@ def inject(name: str, model: Any, pet_size: int, options: Options, seed: int) ->
     import torch
     from peft import inject_adapter_in_model
 
-    config = ADAPTERS[name].config(model, pet_size, options)
+    adapter = ADAPTERS[name]
+    config = adapter.config(model, pet_size, options)
     model.requires_grad_(False)
+    if adapter.prepare is not None:
+        adapter.prepare(model)
     torch.manual_seed(seed)
     inject_adapter_in_model(config, model)
     dtype = model.get_input_embeddings().weight.dtype
@@ -63,6 +68,33 @@ def _lora(model: Any, rank: int, options: Options) -> Any:
 def _dora(model: Any, rank: int, options: Options) -> Any:
     """As LoRA, with the length of each output's weights trained apart from their direction."""
     return _lora(model, rank, {**options, "dora": True})
+
+
+def in_four_bits(model: Any) -> None:
+    """Put every linear layer but the output head into 4-bit NormalFloat, doubly quantised, in place.
+
+    Dettmers et al. 2023 (arXiv 2305.14314), section 3, by bitsandbytes; products are computed in the model's own type.
+
+    Raises:
+        InputError: bitsandbytes is missing, or the model has no plain linear layer.
+    """
+    from torch import nn
+
+    try:
+        from bitsandbytes.nn import Linear4bit, Params4bit
+    except ImportError as error:
+        raise InputError(Fault("method 'qlora'", "needs bitsandbytes", "pip install 'finescale[qlora]'")) from error
+    head, dtype = model.get_output_embeddings(), model.get_input_embeddings().weight.dtype
+    linear = [(name, one) for name, one in model.named_modules() if type(one) is nn.Linear and one is not head]
+    if not linear:
+        kind = model.config.model_type
+        raise InputError(Fault("method 'qlora'", f"finds no linear layer in {kind!r}", "use lora, which knows more"))
+    for name, one in linear:
+        small = Linear4bit(one.in_features, one.out_features, one.bias is not None, dtype, quant_type="nf4")
+        small.weight = Params4bit(one.weight.data, requires_grad=False, quant_type="nf4", compress_statistics=True)
+        small.bias = one.bias
+        model.set_submodule(name, small.to(one.weight.device))
+    model.is_loaded_in_4bit = True  # by which PEFT knows its layers
 
 
 def _ia3(model: Any, pet_size: int, options: Options) -> Any:
@@ -107,6 +139,7 @@ LIKE_LLAMA = frozenset({"arcee", "olmo", "olmo2", "olmo3", "smollm3"})
 
 ADAPTERS: dict[str, Adapter] = {
     "lora": Adapter(_lora, _count_lora),
+    "qlora": Adapter(_lora, _count_lora, in_four_bits),
     "dora": Adapter(_dora, _count_dora),
     "ia3": Adapter(_ia3, _count_ia3),
 }

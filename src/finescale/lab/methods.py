@@ -45,6 +45,7 @@ class Method:
         attach: makes a model trainable by this method; arguments are model, PET size, options and seed.
         source: where the method comes from.
         whole: every weight of the base is trained, none is frozen.
+        package: what it needs that is not always there; the extra of finescale that installs it has the method's name.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Method:
     source: str
     summary: str = field(default="")
     whole: bool = False
+    package: str | None = None
 
     def pet_params(self, shape: Shape, pet_size: int | None) -> int:
         """Trainable parameters on a base of this shape."""
@@ -180,6 +182,14 @@ RSLORA = replace(
     options={"alpha": 32.0, "rslora": True},
     source="Kalajdzievski 2023 (arXiv 2312.03732)",
     summary="LoRA scaled by alpha / √rank, so that a higher rank is not held back",
+)
+QLORA = replace(
+    LORA,
+    name="qlora",
+    attach=partial(_attach_adapter, "qlora"),
+    source="Dettmers et al. 2023 (arXiv 2305.14314)",
+    summary="LoRA on a base whose linear layers are kept in 4 bits",
+    package="bitsandbytes",
 )
 DORA = replace(
     LORA,

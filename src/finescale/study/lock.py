@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,12 +97,26 @@ def read_study(folder: Path, tell: Tell = lambda line: None) -> Study:
     from finescale.lab import corpora
 
     spec = config.read(folder)
+    check_packages(spec.methods)
     corpus = corpora.fetch(tier=spec.data.tier, source=spec.data.source, tell=tell)
     check_pools(spec, corpus.manifest)
     tasks = files.digests(spec.tasks, [*spec.task_names, *spec.flores], folder)
     models = {name: public_base(name) for name in spec.base.models}
     check_models(spec.base.models, tell)
     return Study(folder, spec, Digests(corpus=corpus.digest, tasks=tasks, models=models), corpus.manifest)
+
+
+def check_packages(methods: Iterable[str]) -> None:
+    """Hold that the packages which some methods need are installed here.
+
+    Raises:
+        InputError: one is not.
+    """
+    with collecting() as faults:
+        for name in methods:
+            package = registry.get("method", name).package
+            if package is not None and find_spec(package) is None:
+                faults.add(f"methods.{name}", f"needs the package {package}", f"pip install 'finescale[{name}]'")
 
 
 def check_models(names: Iterable[str], tell: Tell) -> None:
