@@ -166,6 +166,20 @@ def test_advice_is_refused_far_beyond_the_support(fits: fs.Fits) -> None:
     assert "more than 4 times" in advice.sentence
 
 
+def test_nothing_is_called_best_that_stands_alone(fits: fs.Fits) -> None:
+    """A lone candidate among refused ones has nothing to be better than."""
+    far = candidates(100_000.0)
+    alone = fs.advise(fits, pd.concat([candidates(3000.0).iloc[:1], far]))
+    assert alone.refused
+    assert np.isnan(alone.probability)
+    assert alone.sentence.startswith("No advice: with 3,000 examples only ")
+    assert alone.table["median"].notna().sum() == 1
+    some = fs.advise(fits, pd.concat([candidates(3000.0), far]))
+    assert some.best is not None
+    assert "that can be forecast with probability" in some.sentence
+    assert fs.advise(fits, candidates(3000.0).iloc[:1]).best is not None, "one candidate asked for is one answer"
+
+
 def test_advice_for_a_target_takes_the_cheapest_that_meets_it(fits: fs.Fits) -> None:
     many = pd.concat([candidates(float(n)) for n in (100, 400, 1600, 3200)])
     advice = fs.advise(fits, many, target_loss=1.7)

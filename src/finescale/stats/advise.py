@@ -21,7 +21,8 @@ class Advice:
     """A decision over forecasts.
 
     Attributes:
-        best: the candidate advised, as a dict of its columns; None if every candidate was refused.
+        best: the candidate advised, as a dict of its columns; None if every candidate was refused, or all but one, which
+            then has nothing to be better than.
         probability: that a run of it has the lowest loss of one run each (or, with a target, that it meets it).
         table: the candidates with ``median, low, high, reach, p_best, p_target, refused`` (the reason, or "").
         runner_up: the candidate that is best next most often; None if there is only one.
@@ -124,8 +125,16 @@ def _by_loss(table: pd.DataFrame, candidates: pd.DataFrame, able: Any, level: fl
     order = able[np.lexsort((table["median"].to_numpy()[able], -table["p_best"].to_numpy()[able]))]
     best = int(order[0])
     one = table.iloc[best]
+    if len(able) == 1 < len(table):
+        sentence = (
+            f"No advice: with {one['examples']:,.0f} examples only {name_of(one)} can be forecast, "
+            f"{_interval(one, level)}."
+        )
+        table.loc[best, "p_best"] = np.nan
+        return Advice(None, float("nan"), table, None, sentence + _tail(table))
+    among = "best" if len(able) == len(table) else f"best of the {len(able)} that can be forecast"
     sentence = (
-        f"With {one['examples']:,.0f} examples, {name_of(one)} is best with probability {_sure(one['p_best'])}; "
+        f"With {one['examples']:,.0f} examples, {name_of(one)} is {among} with probability {_sure(one['p_best'])}; "
         f"forecast {_interval(one, level)}."
     )
     runner_up = None
