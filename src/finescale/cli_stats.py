@@ -12,6 +12,8 @@ import typer
 from finescale.errors import Fault, InputError, Refused
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from finescale.stats.fits import Fits
 
 File = Annotated[Path, typer.Argument(help="table of runs: CSV, TSV, Parquet or JSONL, one row per run")]
@@ -85,7 +87,7 @@ def fit_table(
     held = fits.held_out()
     text = "\n".join([*(f"note: {finding}" for finding in runs.findings), str(fits)])
     if len(held):
-        text += f"\nheld out: {len(held)} runs, mean relative error {held['relative_error'].mean():.2%}"
+        text += f"\n{_held_out(held)}"
     body = {
         "law": law,
         "findings": [str(finding) for finding in runs.findings],
@@ -96,6 +98,14 @@ def fit_table(
     _say(as_json, text, body)
     if not any(one.fitted for one in fits.groups):
         raise Refused("nothing could be fitted: " + "; ".join(f"{label}: {s}" for label, s in fits.status.items()))
+
+
+def _held_out(held: pd.DataFrame) -> str:
+    judged = held["median"].notna()
+    said = f"held out: {len(held)} runs"
+    if judged.any():
+        said += f", mean relative error {held['relative_error'].mean():.2%}"
+    return said if judged.all() else f"{said}; {(~judged).sum()} of them beyond the law's reach and not forecast"
 
 
 def forecast(
@@ -176,5 +186,6 @@ def compare(
         "verdict": found.verdict,
         "overall": _records(found.overall),
         "groups": _records(found.groups),
+        "beyond": _records(found.beyond),
     }
     _say(as_json, str(found), body)

@@ -139,6 +139,49 @@ def test_what_has_no_parameters_of_its_own_says_so() -> None:
         two_groups(share="E").profile("beta", method="full")
 
 
+def test_no_profile_is_made_of_half_a_protocol_or_of_no_runs(tmp_path) -> None:
+    fits = fs.fit(cross(), "multiplicative", "model_params", protocol="paper", draws=20)
+    fits.to_json(tmp_path / "fits.json")
+    for one in (fits, fs.load_fits(tmp_path / "fits.json")):
+        with pytest.raises(
+            fs.InputError, match="protocol=.paper.: beta and E belong to runs along other"
+        ):
+            one.profile("beta")
+    with pytest.raises(fs.InputError, match="was published without its runs"):
+        fs.published("zhang2024").profile("beta", task="mlsum", method="full")
+
+
+def far_table() -> pd.DataFrame:
+    """Three curves, the first of which has its largest size 78,125 times beyond the others."""
+    n, rng = 200 * 2.0 ** np.arange(8), np.random.default_rng(0)
+    parts = [pd.DataFrame({"base": b, "examples": n, "loss": (4 + i) * n**-0.2 + 1}) for i, b in enumerate("abc")]
+    runs = pd.concat(parts, ignore_index=True)
+    runs["loss"] *= np.exp(0.003 * rng.standard_normal(len(runs)))
+    runs.loc[(runs["base"] == "a") & (runs["examples"] == n[-1]), "examples"] = 1e9
+    return runs
+
+
+def test_a_held_out_run_beyond_reach_is_named_and_the_others_are_judged() -> None:
+    runs = far_table()
+    found = fs.compare(runs, ["power", "auto"], by="base")
+    assert set(found.overall["law"]) == {"power", "auto"}
+    assert found.beyond[["law", "curve", "examples"]].to_numpy().tolist() == [["auto", "a", 1e9]] * 2
+    assert "2 held-out run(s) beyond the reach of auto are not judged, the first a at 1e+09 examples" in found.verdict
+    without = fs.compare(runs[runs["base"] != "a"], ["power", "auto"], by="base")
+    assert not len(without.beyond)
+    assert "beyond the reach" not in without.verdict
+    held = fs.fit(runs, by="base", hold_out={"examples": 1}).held_out().set_index("base")
+    assert np.isnan(held["median"]["a"])
+    assert held["reach"]["a"] == pytest.approx(1e9 / 12800)
+    assert held["median"][["b", "c"]].notna().all()
+
+
+def test_runs_that_are_all_beyond_reach_leave_nothing_to_compare() -> None:
+    lone = far_table().query("base == 'a'")
+    with pytest.raises(fs.InputError, match="leaves no law enough runs"):
+        fs.compare(lone, "auto", hold_out={"examples": 1})
+
+
 def test_profiles_hold_the_truth_and_widen_with_the_level() -> None:
     fits = fs.fit(cross()[["model_params", "examples", "loss"]].iloc[:20], "multiplicative", "model_params", draws=100)
     for name, truth in (("beta", 0.1), ("E", 1.0)):

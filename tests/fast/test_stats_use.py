@@ -53,6 +53,31 @@ def test_forecast_is_aligned_ordered_and_widens(fits: fs.Fits) -> None:
     assert far["reach"].to_numpy() == pytest.approx(1e6 / 1600)
 
 
+@pytest.mark.parametrize("law", ["multiplicative", "auto"])
+@pytest.mark.parametrize("kind", ["run", "curve"])
+def test_a_rows_forecast_does_not_depend_on_the_rows_beside_it(law: str, kind: str) -> None:
+    made = fs.fit(runs(), law, "model_params", by="method", draws=60)
+    new = candidates(900.0).assign(base=["e", "f", "e", "f"], model_params=[2e5, 5e6, 2e5, 5e6])
+    asked = pd.concat([candidates(800.0), new, candidates(6000.0), candidates(800.0)], ignore_index=True)
+    for frame in (asked, asked.drop(columns="base")):
+        whole = made.forecast(frame, kind=kind)
+        alone = pd.concat([made.forecast(frame.iloc[[row]], kind=kind) for row in range(len(frame))])
+        pd.testing.assert_frame_equal(whole, alone, rtol=1e-12)
+        back = made.forecast(frame.iloc[::-1], kind=kind).iloc[::-1]
+        pd.testing.assert_frame_equal(whole, back, rtol=1e-12)
+    assert (whole.iloc[:4].to_numpy() == whole.iloc[-4:].to_numpy()).all()
+
+
+def test_noise_of_different_runs_is_drawn_apart_and_has_its_scale(fits: fs.Fits) -> None:
+    """Draws of runs less those of their curves: each as wide as noise and base together, none alike."""
+    asked = candidates(800.0).assign(base=["e", "f", "g", "h"])
+    left = np.log(fits.draws(asked, "run")) - np.log(fits.draws(asked, "curve"))
+    wide = [np.sqrt(np.mean(fit.run**2 + fit.base**2)) for fit in fits.groups]
+    assert left.std(axis=0) == pytest.approx(np.repeat(wide, 2), rel=0.35)
+    apart = np.corrcoef(left.T) - np.eye(4)
+    assert np.abs(apart).max() < 0.3
+
+
 def test_forecast_by_name_equals_forecast_by_frame(fits: fs.Fits) -> None:
     row = {"method": "lora", "model_params": 1e6, "examples": 2000.0}
     pd.testing.assert_frame_equal(fits.forecast(**row), fits.forecast(pd.DataFrame([row])))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -14,7 +13,7 @@ from scipy.stats import t
 from finescale.stats.auto import REFUSES_BELOW, REFUSES_BEYOND, Path, Pool, Width
 from finescale.stats.evidence import Evidence, evidence
 from finescale.stats.family import Blend, Joint, Key, anchored, blend, fit_joint, key_columns, nearest
-from finescale.stats.fits import GroupFit, Kind, Status
+from finescale.stats.fits import GroupFit, Kind, Status, stream
 from finescale.stats.groups import Group
 from finescale.stats.laws import PAPER, RECTIFIED, RECTIFIED_MULTIPLICATIVE, Array
 from finescale.stats.local import BELIEVER, FORECASTERS, Believed, Curve
@@ -110,19 +109,19 @@ class AutoFit(GroupFit):
         said.append(("law", nothing, f"best-supported law: {self.support.found.named}"))
         return [["auto", 1.0, name, value, nothing, nothing, "", text, self.status.name] for name, value, text in said]
 
-    def log_draws(self, frame: pd.DataFrame, kind: Kind, rng: np.random.Generator) -> Array:
+    def log_draws(self, frame: pd.DataFrame, kind: Kind, seed: int) -> Array:
         """Joint draws (B, N): one standardised error per draw and curve, so that a draw is a whole curve."""
         keys = key_columns(frame, self.group.factors)
         x = np.log(frame["examples"].to_numpy(dtype=float))
         out = np.empty((len(self.unit), len(frame)))
         for key in dict.fromkeys(keys):
             rows = np.array([k == key for k in keys])
-            out[:, rows] = self._along(key, x[rows], kind, rng)
+            out[:, rows] = self._along(key, x[rows], self.unit_noise(frame[rows], seed) if kind == "run" else None)
         return out
 
-    def _along(self, key: Key, x: Array, kind: Kind, rng: np.random.Generator) -> Array:
+    def _along(self, key: Key, x: Array, noise: Array | None) -> Array:
         known = next((k for k in self.paths if np.allclose(k, key, rtol=1e-9)), None)
-        own = np.random.default_rng(_stream(self.group.label, known or key))
+        own = stream(self.group.label, known or key)
         unit = _mirrored(self.unit, own)
         if known is not None:
             path, extra = self.paths[known], np.zeros((len(unit), 1))
@@ -131,8 +130,7 @@ class AutoFit(GroupFit):
             path, centre, scale, extra = self._new_base(key, x, own)
         curve_scale = np.sqrt(np.maximum(scale**2 - path.run**2, (0.5 * path.run) ** 2))
         draws = centre + unit[:, None] * curve_scale + extra
-        if kind == "run":
-            noise = rng.standard_normal(draws.shape)
+        if noise is not None:
             half = len(draws) // 2
             noise[len(draws) - half :] = -noise[:half][::-1]
             draws = draws + path.run * noise
@@ -162,11 +160,6 @@ def _mirrored(quantiles: Array, rng: np.random.Generator) -> Array:
 def _student(freedom: float, draws: int, rng: np.random.Generator) -> Array:
     """Draws (B,) of Student's t."""
     return _mirrored(t.ppf((np.arange(draws) + 0.5) / draws, freedom), rng)
-
-
-def _stream(label: str, key: Key) -> int:
-    """A seed that belongs to a curve, so that its draws are the same in every call and in every process."""
-    return zlib.crc32(repr((label, key)).encode())
 
 
 def fit_auto(groups: list[Group], draws: int, priors: Priors | None = None) -> list[GroupFit]:

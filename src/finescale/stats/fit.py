@@ -94,6 +94,7 @@ def fit(
     groups = _groups(usable, (*factors, "examples"), by, y, hold_out or {})
     fits = Fits(law, factors, by, [], seed, y, left_out)
     fits.about = {"objective": objective, "hold_out": hold_out or {}, "share": list(share), "draws": draws}
+    fits.about["protocol"] = protocol
     if protocol is not None:
         fits.groups = [_two_stage(group, factors[0], draws, seed) for group in groups]
     elif law == "auto":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, field
 from datetime import date, time
 from typing import Any, Literal
@@ -120,18 +121,27 @@ class GroupFit:
             worst = np.maximum(worst, np.maximum(value / high, low / value))
         return worst
 
-    def log_draws(self, frame: pd.DataFrame, kind: Kind, rng: np.random.Generator) -> Array:
-        """Joint draws (B, N) of log loss: one curve per draw; ``run`` adds a base's deviation and a run's noise."""
+    def log_draws(self, frame: pd.DataFrame, kind: Kind, seed: int) -> Array:
+        """Joint draws (B, N) of log loss: one curve per draw; ``run`` adds a base's deviation and a run's noise.
+
+        The draws of a row do not depend on the rows beside it, and rows that are alike are one run.
+        """
         out = self._log_curves(frame) + self.strain[:, None] * np.log(self.reach(frame))
         if kind == "run":
-            out += self._deviations(frame, rng) + self.run[:, None] * rng.standard_normal(out.shape)
+            out += self._deviations(frame, seed) + self.run[:, None] * self.unit_noise(frame, seed)
         return np.asarray(out)
+
+    def unit_noise(self, frame: pd.DataFrame, seed: int) -> Array:
+        """Standard normal draws (B, N) that belong to each row's own factors."""
+        rows = [tuple(row) for row in frame[list(self.group.factors)].to_numpy(dtype=float).tolist()]
+        own = {row: stream(seed, self.group.label, row).standard_normal(len(self.run)) for row in dict.fromkeys(rows)}
+        return np.column_stack([own[row] for row in rows]) if rows else np.empty((len(self.run), 0))
 
     def _log_curves(self, frame: pd.DataFrame) -> Array:
         curves = (m.weight[:, None] * m.log_draws(log_factors(frame, m.factors)) for m in self.members)
         return np.asarray(sum(curves), dtype=float)
 
-    def _deviations(self, frame: pd.DataFrame, rng: np.random.Generator) -> Array:
+    def _deviations(self, frame: pd.DataFrame, seed: int) -> Array:
         """How each row's base departs from each drawn law (B, N): a seen base as its runs say, a new one at random.
 
         Given a law, a base's runs depart from it by their mean, which is the base's deviation give or take the noise of
@@ -144,7 +154,7 @@ class GroupFit:
         left = np.log(self.group.y) - self._log_curves(self.group.frame)
         for code in np.unique(asked):
             runs = np.flatnonzero(seen == code)
-            unit = rng.standard_normal(len(self.base))
+            unit = self._unit_of_base(frame.iloc[np.flatnonzero(asked == code)[0]], seed)
             if len(runs):
                 blur = self.run**2 / len(runs)
                 trust = self.base**2 / np.maximum(self.base**2 + blur, 1e-300)
@@ -153,6 +163,15 @@ class GroupFit:
                 drawn = self.base * unit
             out[:, asked == code] = drawn[:, None]
         return out
+
+    def _unit_of_base(self, row: pd.Series, seed: int) -> Array:
+        """Standard normal draws (B,) that belong to the base of a row, or to the row if it does not say its base."""
+        names = self.group.base_columns
+        told = bool(names) and all(name in row for name in names)
+        values = (row[name] for name in (names if told else self.group.factors))
+        # A size is the same base whether its column holds whole numbers or not.
+        key = tuple(str(value) if isinstance(value, str) else float(value) for value in values)
+        return np.asarray(stream(seed, self.group.label, "base", key).standard_normal(len(self.base)))
 
 
 @dataclass
@@ -208,7 +227,8 @@ class Fits:
     def draws(self, frame: pd.DataFrame, kind: Kind = "curve") -> Array:
         """Joint draws of the loss, one column per row of ``frame``: (B, N) in nats per target token.
 
-        Draw b of two groups is joint when they share parameters and independent otherwise.
+        Draw b of two groups is joint when they share parameters and independent otherwise. A row's draws do not depend
+        on the rows beside it; two rows with the same factors are one run asked twice.
 
         Raises:
             InputError: columns are missing, factors are not positive, or a group is unknown or was not fitted.
@@ -216,25 +236,33 @@ class Fits:
         """
         where = self._match(frame)
         self._refuse(frame, where)
+        return self._drawn(frame, where, kind)
+
+    def _drawn(self, frame: pd.DataFrame, where: Array, kind: Kind) -> Array:
         B = max(len(fit.run) for fit in self.groups)
         out = np.empty((B, len(frame)))
-        rng = np.random.default_rng([self.seed, 7])
         for index, fit in enumerate(self.groups):
             rows = np.flatnonzero(where == index)
             if len(rows):
-                out[:, rows] = np.exp(fit.log_draws(frame.iloc[rows], kind, rng))
+                out[:, rows] = np.exp(fit.log_draws(frame.iloc[rows], kind, self.seed))
         return out
 
-    def _refuse(self, frame: pd.DataFrame, where: Array) -> None:
+    def _too_far(self, frame: pd.DataFrame, where: Array) -> Mask:
+        """Which rows (N,) their group's fit refuses."""
+        far = np.zeros(len(frame), dtype=bool)
         for index, fit in enumerate(self.groups):
-            rows = frame[where == index]
-            far = np.flatnonzero(fit.refused(rows))
-            if len(far):
-                reach = fit.reach(rows)[far[0]]
-                raise Refused(
-                    f"row {rows.index[far[0]]} lies {reach:,.0f} times beyond what was seen of its curve; law='auto' "
-                    "answers up to 1,024 times above that and 2 times below. Ask nearer, or add runs there"
-                )
+            rows = where == index
+            far[rows] = fit.refused(frame[rows])
+        return far
+
+    def _refuse(self, frame: pd.DataFrame, where: Array) -> None:
+        far = np.flatnonzero(self._too_far(frame, where))
+        if len(far):
+            row = frame.iloc[far[:1]]
+            raise Refused(
+                f"row {row.index[0]} lies {self.reach(row)[0]:,.0f} times beyond what was seen of its curve; "
+                "law='auto' answers up to 1,024 times above that and 2 times below. Ask nearer, or add runs there"
+            )
 
     def reach(self, frame: pd.DataFrame) -> Array:
         """How many times beyond the support each row lies (N,); 1 is inside."""
@@ -299,13 +327,16 @@ class Fits:
         """Forecasts of the held-out runs beside what was observed, one row per run.
 
         Columns: the runs' own columns, ``observed, median, low, high, reach``, ``error`` (median minus observed, nats)
-        and ``relative_error`` (its size over the observed loss). Empty if nothing was held out.
+        and ``relative_error`` (its size over the observed loss). Empty if nothing was held out. A run beyond the reach
+        of ``law="auto"`` has its ``reach`` and nothing else.
         """
         parts = [fit.group.held for fit in self.groups if fit.fitted and len(fit.group.held)]
         if not parts:
             return pd.DataFrame(columns=[*self.by, *self.factors, "observed", "median", "low", "high", "reach"])
         held = pd.concat(parts)
-        out = held.drop(columns=[self.y]).assign(observed=held[self.y]).join(self.forecast(held, level))
+        near = held[~self._too_far(held, self._match(held))]
+        said = self.forecast(near, level).reindex(held.index).assign(reach=self.reach(held))
+        out = held.drop(columns=[self.y]).assign(observed=held[self.y]).join(said)
         out["error"] = out["median"] - out["observed"]
         out["relative_error"] = out["error"].abs() / out["observed"]
         return out.reset_index(drop=True)
@@ -361,6 +392,7 @@ class Fits:
     def __str__(self) -> str:
         head = f"law {self.law}, factors {', '.join(self.factors)}, {len(self.groups)} groups, seed {self.seed}"
         table = self.table()[[*self.by, "law", "parameter", "estimate", "low", "high", "unit"]]
+        table = table[table["estimate"].notna()]  # what is said in words is in the status
         body = (
             table.to_string(index=False, float_format=lambda value: f"{value:.4g}") if len(table) else "nothing fitted"
         )
@@ -368,6 +400,11 @@ class Fits:
         schemes = {fit.diagnostics.get("scheme") for fit in self.groups if fit.fitted}
         how = [f"90 % intervals: {WORDS.get(str(scheme), str(scheme))}" for scheme in sorted(map(str, schemes))]
         return "\n".join([head, body, *states, *how, *(f"left out: {line}" for line in self.left_out)])
+
+
+def stream(*key: Any) -> np.random.Generator:
+    """A stream of random numbers that belongs to a key, the same in every call and in every process."""
+    return np.random.default_rng(zlib.crc32(repr(key).encode()))
 
 
 def laws_of(count: int) -> list[str]:

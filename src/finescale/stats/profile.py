@@ -19,7 +19,7 @@ _POINTS = 41
 
 
 def profile(fits: Fits, parameter: str, level: float = 0.9, **key: Any) -> pd.DataFrame:
-    """Profile of one shape, or of E, of one group's law.
+    """Profile of one shape, or of E, of one group's law, by its runs alone: priors do not enter.
 
     Args:
         parameter: ``alpha``, ``beta``, … or ``E``.
@@ -30,7 +30,8 @@ def profile(fits: Fits, parameter: str, level: float = 0.9, **key: Any) -> pd.Da
         ``value, deviance, inside``: the deviance is n·log of the ratio of residual sums of squares to the best fit's.
 
     Raises:
-        InputError: no such group or parameter, the group's law has none (``auto``), or it shares some with others.
+        InputError: no such group or parameter, the group's law has none (``auto``), it shares some with others (as
+            under ``protocol="paper"``), or it was published without runs.
     """
     check_level(level)
     fit = fits.find(**key)
@@ -51,12 +52,18 @@ def profile(fits: Fits, parameter: str, level: float = 0.9, **key: Any) -> pd.Da
 
 def _check_alone(fits: Fits, fit: GroupFit) -> None:
     """The rest is refitted on this group's runs, but runs of other groups decide shared parameters too."""
+    where = f"group {fit.group.label}"
+    if not np.all(np.isfinite(fit.group.y)):
+        raise InputError(Fault(where, "was published without its runs, which a profile needs", "read table()"))
+    if fits.about.get("protocol"):
+        what = f"was fitted by protocol={fits.about['protocol']!r}: beta and E belong to runs along other factors too"
+        raise InputError(Fault(where, what, "fit without protocol, or read the intervals of table()"))
     shared = fits.about.get("share") or []
     task = fit.group.key.get("task")
     others = [one for one in fits.groups if one is not fit and one.fitted and one.group.key.get("task") == task]
     if shared and others:
         what = f"shares {', '.join(shared)} with {len(others)} more: shared parameters have no profile of one group"
-        raise InputError(Fault(f"group {fit.group.label}", what, "fit without share, or read the intervals of table()"))
+        raise InputError(Fault(where, what, "fit without share, or read the intervals of table()"))
 
 
 def _profile_shape(fit: GroupFit, member: Member, index: int) -> tuple[Array, Array]:

@@ -18,6 +18,7 @@ from finescale.stats.runs import Runs, read_runs
 _FEWEST_RUNS = 3
 # Columns of ``Comparison.held_out`` and ``groups`` that are not the runs'.
 _OWN = ("law", "inside", "along", "kept_out", "curve", "best", "verdict")
+_BEYOND = ("law", "along", "kept_out", "curve", "examples", "reach")
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,16 @@ class Comparison:
             interval ``behind_low, behind_high`` by resampling curves).
         groups: the same errors per group and ``along``, with the best law and a verdict each.
         held_out: every forecast behind them.
-        verdict: a sentence for each factor held out; laws that forecast nothing along one are named, not ranked.
+        verdict: a sentence for each factor held out; laws that forecast nothing along one are named, not ranked, and so
+            is how many runs some law refuses to forecast.
+        beyond: those runs, one row per law: ``law, along, kept_out, curve, examples, reach``; no law is judged by them.
     """
 
     overall: pd.DataFrame
     groups: pd.DataFrame
     held_out: pd.DataFrame
     verdict: str
+    beyond: pd.DataFrame
 
     def __str__(self) -> str:
         return f"{self.overall.to_string(index=False, float_format=lambda v: f'{v:.4g}')}\n{self.verdict}"
@@ -76,7 +80,7 @@ def compare(
         for law in chosen
     ]
     known = [part for part in parts if len(part)]
-    if not known:
+    if not any(part["median"].notna().any() for part in known):
         raise InputError(Fault("hold_out", "leaves no law enough runs to forecast anything", "hold out fewer levels"))
     return _rank(pd.concat(known), groups, chosen, seed)
 
@@ -117,26 +121,39 @@ def _held(
 
 
 def _curve(held: pd.DataFrame, names: tuple[str, ...]) -> pd.Series:
-    known = [name for name in (*names, "base") if name in held]
+    known = [name for name in dict.fromkeys((*names, "base")) if name in held]
     return held[known].astype(str).agg(" ".join, axis=1) if known else pd.Series("all", index=held.index)
 
 
 def _rank(held: pd.DataFrame, by: tuple[str, ...], laws: list[str], seed: int) -> Comparison:
-    place = held["curve"] + " " + held["examples"].astype(str) + " " + held["kept_out"]
     overall, groups, said = [], [], []
+    refused = held["median"].isna()
+    beyond, held = held.loc[refused, list(_BEYOND)].reset_index(drop=True), held[~refused].reset_index(drop=True)
+    place = held["curve"] + " " + held["examples"].astype(str) + " " + held["kept_out"]
     for along, part in held.assign(place=place).groupby("along", sort=False):
         ranked, verdict, _ = _ranked(part, seed)
         overall.append(ranked)
         missing = [law for law in laws if law not in set(part["law"])]
         unranked = f" (not ranked there, since they forecast nothing: {', '.join(missing)})" if missing else ""
-        said.append((str(along), f"{verdict}{unranked}"))
+        said.append((str(along), f"{verdict}{unranked}{_refused(beyond[beyond['along'] == along])}"))
         for key, own in part.groupby(list(by), dropna=False) if by else [((), part)]:
             named = dict(zip(by, key, strict=True))
             ranked, verdict, errors = _ranked(own, seed)
             if len(ranked):
                 groups.append({**named, "along": along, "best": ranked["law"].iloc[0], "verdict": verdict, **errors})
     verdict = said[0][1] if len(said) == 1 else "; ".join(f"along {along}, {words}" for along, words in said)
-    return Comparison(pd.concat(overall, ignore_index=True), pd.DataFrame(groups), held.reset_index(drop=True), verdict)
+    return Comparison(pd.concat(overall, ignore_index=True), pd.DataFrame(groups), held, verdict, beyond)
+
+
+def _refused(beyond: pd.DataFrame) -> str:
+    """What was beyond a law's reach, in words; empty if nothing was."""
+    if not len(beyond):
+        return ""
+    runs = beyond.drop_duplicates(["curve", "examples", "kept_out"])
+    first = runs.iloc[0]
+    where = f"{first['curve']} at {first['examples']:g} examples, {first['reach']:,.0f} times beyond what was seen"
+    whose = ", ".join(beyond["law"].unique())
+    return f" ({len(runs)} held-out run(s) beyond the reach of {whose} are not judged, the first {where})"
 
 
 def _ranked(part: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, str, dict[str, float]]:
