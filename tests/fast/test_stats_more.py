@@ -143,9 +143,7 @@ def test_no_profile_is_made_of_half_a_protocol_or_of_no_runs(tmp_path) -> None:
     fits = fs.fit(cross(), "multiplicative", "model_params", protocol="paper", draws=20)
     fits.to_json(tmp_path / "fits.json")
     for one in (fits, fs.load_fits(tmp_path / "fits.json")):
-        with pytest.raises(
-            fs.InputError, match="protocol=.paper.: beta and E belong to runs along other"
-        ):
+        with pytest.raises(fs.InputError, match="beta and E belong to runs along other"):
             one.profile("beta")
     with pytest.raises(fs.InputError, match="was published without its runs"):
         fs.published("zhang2024").profile("beta", task="mlsum", method="full")
