@@ -21,7 +21,7 @@ class Advice:
     """A decision over forecasts.
 
     Attributes:
-        best: the candidate advised, as a dict of its columns; None if every candidate was refused, or all but one, which
+        best: the candidate advised, as a dict of its columns; None if all were refused, or all but one, which
             then has nothing to be better than.
         probability: that a run of it has the lowest loss of one run each (or, with a target, that it meets it).
         table: the candidates with ``median, low, high, reach, p_best, p_target, refused`` (the reason, or "").
