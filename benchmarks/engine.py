@@ -23,6 +23,7 @@ from finescale.study.lock import Study, open_study, write_lock
 from finescale.study.plan import Digests
 from finescale.study.run import run
 from finescale.study.serve import Teller, serve
+from finescale.study.standing import standing
 
 WORK = "engine:work"
 TOML = """
@@ -102,6 +103,16 @@ def tables(folder: Path, what: str) -> None:
         print(f"table of {len(frame):7} {what} records, {state}: {wall:6.2f} s of wall time, {cpu:6.2f} s of CPU time")
 
 
+def status(folder: Path) -> None:
+    """Time what ``finescale status --json`` does once it has started."""
+    before, began = _cpu(), time.perf_counter()
+    one = open_study(folder)
+    said = standing(one)
+    wall, cpu = time.perf_counter() - began, _cpu() - before
+    findings = len(said["findings"])
+    print(f"status of {said['total']:6} steps, {findings} findings: {wall:6.2f} s of wall time, {cpu:6.2f} s of CPU time")
+
+
 def fill(folder: Path, runs: int) -> None:
     """A study of about ``runs`` runs whose records are simply written, as a worker would leave them."""
     one = study(folder, runs)
@@ -142,6 +153,7 @@ def main() -> None:
             drive(Path(folder) / "study", runs, backend, workers=2)
             if backend == "local":
                 tables(Path(folder) / "study", "no-op")
+                status(Path(folder) / "study")
     with tempfile.TemporaryDirectory() as folder:
         fill(Path(folder) / "study", LARGE)
         tables(Path(folder) / "study", "no-op")

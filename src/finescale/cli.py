@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from finescale import cli_engine, cli_metrics, cli_paper, cli_stats
 from finescale.errors import Fault, FinescaleError, InputError
+from finescale.terminal import InertConsole, out, say, told
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +38,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-out, told = Console(highlight=False, markup=False), Console(stderr=True, highlight=False, markup=False)
 UsageError: Any = typer.BadParameter.__base__  # typer has moved its click inside; this is the name in every version
 DEBUG = "FINESCALE_DEBUG"
 INTERRUPTED = 130
@@ -122,7 +121,7 @@ def plan(folder: FolderOrFile, as_json: Json = False) -> None:
     from finescale.study.lock import preview
 
     summary = summarise(preview(folder, told.print))
-    _say(summary.to_dict() if as_json else summary)
+    say(summary.to_dict() if as_json else summary)
 
 
 @app.command()
@@ -136,8 +135,9 @@ def run(
     from finescale.study.config import read
     from finescale.study.lock import read_study, refuse_what_cannot_run
     from finescale.study.place import settle
+    from finescale.study.run import memory_at
 
-    refuse_what_cannot_run(read(folder))
+    refuse_what_cannot_run(read(folder), memory_at(backend, address))
     folder = settle(folder)
     _drive(read_study(folder, told.print), workers, backend, address)
     told.print(f"All steps are done. Next: finescale report {folder}")
@@ -155,7 +155,7 @@ def status(folder: Folder, as_json: Json = False) -> None:
     now = state(study)
     said = standing(study, now)
     if as_json:
-        _say(said)
+        say(said)
         return
     out.print(line(now) + (", being driven now" if said["driven"] else ""), soft_wrap=True)
     for detail in details(said):
@@ -232,7 +232,7 @@ def _fit_study(folder: Path, level: float | None, as_json: bool) -> None:
             | {"status": {name: vars(status) for name, status in one.status.items()}}
             for one in every
         ]
-        _say({"fits": tables})
+        say({"fits": tables})
         return
     for one in every:
         _print_fits(one, level)
@@ -247,7 +247,7 @@ def advise(folder: Folder, level: Level = None, as_json: Json = False) -> None:
             {"best": one.best, "probability": one.probability, "sentence": one.sentence, "candidates": _rows(one.table)}
             for one in analysis.advice
         ]
-        _say({"question": analysis.question, "advice": advice, "crossings": _rows(analysis.crossings)})
+        say({"question": analysis.question, "advice": advice, "crossings": _rows(analysis.crossings)})
     else:
         _print_answer(analysis)
     if analysis.advice and all(one.refused for one in analysis.advice):
@@ -269,7 +269,7 @@ def list_names(
 
     entries = catalogue(what)
     if as_json:
-        _say(entries)
+        say(entries)
         return
     for name, words in entries.items():
         out.print(f"{name:<24} {words}", soft_wrap=True)
@@ -285,7 +285,7 @@ def data(
     from finescale.lab.corpora import describe, fetch
 
     corpus = fetch(tier=tier, source=source, tell=told.print)
-    _say(corpus.manifest if as_json else describe(corpus))
+    say(corpus.manifest if as_json else describe(corpus))
 
 
 # ----------------------------------------------------------------------------------------------------- what verbs share
@@ -333,7 +333,7 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _list_failures(outcome: Outcome, console: Console) -> None:
+def _list_failures(outcome: Outcome, console: InertConsole) -> None:
     from finescale.study.show import failures
 
     for said in failures(outcome):
@@ -421,12 +421,6 @@ def _print_answer(analysis: Analysis) -> None:
 def _rows(frame: pd.DataFrame) -> Any:
     """Rows of a frame as plain JSON values; what is missing is null."""
     return json.loads(frame.to_json(orient="records", double_precision=15))
-
-
-def _say(value: Any) -> None:
-    """Print a value: JSON for plain data, else its own words."""
-    plain = isinstance(value, dict | list)
-    print(json.dumps(value, indent=1, ensure_ascii=False, default=str) if plain else value)
 
 
 if __name__ == "__main__":

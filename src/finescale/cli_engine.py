@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from finescale.errors import Fault, InputError, near
+from finescale.terminal import inert, out, say, told
 
 if TYPE_CHECKING:
     from finescale.study.lock import Study
     from finescale.study.policy import Failure
-
-out, told = Console(highlight=False, markup=False), Console(stderr=True, highlight=False, markup=False)
 
 
 def study_folder(text: str) -> Path:
@@ -79,12 +77,13 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Read every record again and name those that are damaged, made twice with different numbers, or left half-made."""
+    from finescale.core import fingerprint
     from finescale.study.lease import driven
     from finescale.study.lock import open_study
-    from finescale.study.store import CONFLICTS, FOLDERS, digest_of_all
+    from finescale.study.store import CONFLICTS, FOLDERS
 
     study = open_study(folder)
-    faults = study.store.verify(study.plan)
+    digests, faults = study.store.read_all(study.plan)
     damaged = {fault.where for fault in faults}
     conflicts = folder / CONFLICTS
     twice = [json.loads(line) for line in conflicts.read_text().splitlines()] if conflicts.exists() else []
@@ -93,7 +92,7 @@ def check(
         if driven(folder)
         else sorted(str(path) for name in FOLDERS.values() for path in (folder / name).glob("*.part"))
     )
-    digest = None if faults else digest_of_all(study.store, study.plan)
+    digest = None if faults else fingerprint(digests)
     if mend and damaged:
         steps = [step for step in study.plan.steps.values() if str(study.store.done(step)) in damaged]
         for place in study.store.put_aside(steps):
@@ -102,7 +101,7 @@ def check(
         damaged_by = {fault.where: fault.what for fault in faults}
         said: dict[str, Any] = {"damaged": damaged_by, "conflicts": twice, "unfinished": parts}
         said |= {"digest": digest}
-        print(json.dumps(said, indent=1, ensure_ascii=False))
+        say(said)
     else:
         for fault in faults:
             out.print(fault.what, soft_wrap=True)
@@ -110,8 +109,8 @@ def check(
             out.print(f"made twice with different results: {conflict}", soft_wrap=True)
         for part in parts:
             out.print(f"unfinished: {part}; the next run continues it", soft_wrap=True)
-        count = len(study.store.finished(study.plan))
-        out.print(f"{count} records read, {len(faults)} damaged, {len(twice)} conflicts, {len(parts)} unfinished")
+        told_of = f"{len(faults)} damaged, {len(twice)} conflicts, {len(parts)} unfinished"
+        out.print(f"{len(digests) + len(faults)} records read, {told_of}")
         if digest is not None:
             out.print(f"digest of what was found: {digest}")
     if (faults and not mend) or twice:
@@ -135,7 +134,7 @@ def table(
     made = by_language if languages else tables.probes if probes else tables.table
     frame = made(study.store, study.plan)
     if to is None:
-        print(frame.to_csv(index=False), end="")
+        print(inert(frame.to_csv(index=False)), end="")
         return
     if to.suffix not in (".csv", ".parquet"):
         raise InputError(Fault(f"--out {to}", "is no kind of table", "name a .csv or a .parquet file"))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
+
+from finescale.terminal import say, told
 
 app = typer.Typer(no_args_is_help=True, help="Which metrics can be computed here, and installing those that cannot.")
 
@@ -21,11 +22,11 @@ def listed(as_json: Annotated[bool, typer.Option("--json", help="print JSON")] =
         for name, metric in found.items()
     ]
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        say(rows)
         return
     widths = [max(len(row[key]) for row in rows) for key in ("metric", "unit")]
     for row in rows:
-        typer.echo(f"{row['metric']:{widths[0]}}  {row['unit']:{widths[1]}}  {row['state']}")
+        say(f"{row['metric']:{widths[0]}}  {row['unit']:{widths[1]}}  {row['state']}")
 
 
 @app.command()
@@ -39,5 +40,5 @@ def install(
     from finescale.lab.metrics.outside import find
 
     outside = find(name)
-    outside.install(checkpoint, lambda words: typer.echo(words, err=True))
-    typer.echo(f"{name} is ready: {outside.home}")
+    outside.install(checkpoint, lambda words: told.print(words, soft_wrap=True))
+    say(f"{name} is ready: {outside.home}")

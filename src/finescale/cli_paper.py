@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +10,7 @@ import typer
 
 from finescale import cli_engine, cli_stats
 from finescale.errors import Fault, InputError, Refused
+from finescale.terminal import say, told
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,12 +37,16 @@ def tables(
     """Write the paper's tables and figures, each with its CSV, and say what could not be made and why."""
     import finescale as fs
     from finescale.stats.claims import check_asked
+    from finescale.study.links import refuse_links
 
     check_asked(level, draws)  # before a large study is read
+    if target.is_dir():
+        refuse_links(target)
     found = _material(target, probes, column)
     folder = to or (target / OUT if target.is_dir() else target.parent / f"{target.stem}-paper")
     asked = {"level": level, "draws": draws, "seed": seed, "note": found.note, "tell": _tell}
-    _say(fs.tables(found.runs, folder, found.probes, found.bases, **asked), as_json)
+    made = fs.tables(found.runs, folder, found.probes, found.bases, **asked)
+    say(made.to_dict() if as_json else made)
 
 
 def claims(
@@ -60,15 +64,12 @@ def claims(
 
     check_asked(level, draws)  # before a large study is read
     found = _material(target, probes, column)
-    _say(fs.claims(found.runs, found.probes, level, draws, seed, found.note, _tell), as_json)
+    judged = fs.claims(found.runs, found.probes, level, draws, seed, found.note, _tell)
+    say(judged.to_dict() if as_json else judged)
 
 
 def _tell(line: str) -> None:
-    typer.echo(line, err=True)
-
-
-def _say(found: Any, as_json: bool) -> None:
-    typer.echo(json.dumps(found.to_dict(), indent=1, ensure_ascii=False) if as_json else str(found))
+    told.print(line, soft_wrap=True)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from finescale.errors import Fault, InputError, Refused
+from finescale.terminal import say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,10 +58,6 @@ def _counts(given: list[str] | None) -> dict[str, int]:
     return {name: int(value) for name, value in named.items()}
 
 
-def _say(as_json: bool, text: str, body: Any) -> None:
-    typer.echo(json.dumps(body, indent=2, default=str) if as_json else text)
-
-
 def _records(frame: Any) -> Any:
     return json.loads(frame.to_json(orient="records", double_precision=15))
 
@@ -95,7 +92,7 @@ def fit_table(
         "status": {label: {"name": s.name, "sentence": s.sentence} for label, s in fits.status.items()},
         "held_out": _records(held),
     }
-    _say(as_json, text, body)
+    say(body if as_json else text)
     if not any(one.fitted for one in fits.groups):
         raise Refused("nothing could be fitted: " + "; ".join(f"{label}: {s}" for label, s in fits.status.items()))
 
@@ -131,7 +128,7 @@ def forecast(
         fits = fit(read_runs(file, pairs(column, "--column")), law or "auto", factor, by or (), seed=seed or 0)
     asked = pd.DataFrame([_run(text, fits) for text in at])
     said = asked.join(fits.forecast(asked, level))
-    _say(as_json, said.to_string(index=False, float_format=lambda value: f"{value:.6g}"), _records(said))
+    say(_records(said) if as_json else said.to_string(index=False, float_format=lambda value: f"{value:.6g}"))
 
 
 def _nothing_of_fitting(given: dict[str, Any]) -> None:
@@ -188,4 +185,4 @@ def compare(
         "groups": _records(found.groups),
         "beyond": _records(found.beyond),
     }
-    _say(as_json, str(found), body)
+    say(body if as_json else found)

@@ -217,9 +217,11 @@ class PublicBase(Noun):
     pretrain_tokens: PositiveInt | None = Field(default=None, description="None where its publisher does not say")
     precision: Literal["float32", "bfloat16"] | None = Field(default=None, description="None: the machine's")
 
+    trust_remote_code: bool = Field(default=False, description="whether code that lies beside its weights is run")
+
     @model_serializer(mode="wrap")
     def _plain(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _without(dump(self), "precision", None)
+        return _without(_without(dump(self), "precision", None), "trust_remote_code", False)
 
 
 class FinetuneRecipe(Noun):

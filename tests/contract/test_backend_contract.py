@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -49,6 +50,14 @@ def hoard(folder: str, step: str) -> None:
     write(folder, step)
     time.sleep(20)
     assert held
+
+
+def hoard_elsewhere(folder: str, step: str) -> None:
+    """What holds too much is a process of the step's own, two steps down."""
+    write(folder, step)
+    hoarding = "import os, time; held = bytearray(os.urandom(1 << 20) * 600); time.sleep(20)"
+    again = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {hoarding!r}])"
+    subprocess.run([sys.executable, "-c", again], check=False)
 
 
 @pytest.fixture(autouse=True)
@@ -132,9 +141,10 @@ def test_a_cancelled_step_ends_and_is_told(backend: Backend, tmp_path: Path) -> 
     assert gone(pid)
 
 
-def test_a_step_that_holds_too_much_is_ended_for_it(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["hoard", "hoard_elsewhere"])
+def test_a_step_that_holds_too_much_is_ended_for_it(name: str, tmp_path: Path, way: str) -> None:
     made = made_of(name, tmp_path, memory_bytes=400 << 20)
-    made.submit(f"{HERE}:hoard", str(tmp_path), "large")
+    made.submit(f"{HERE}:{way}", str(tmp_path), "large")
     made.submit(f"{HERE}:write", str(tmp_path), "small")
     found = ends(made, 2)
     made.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,33 @@ def save(folder: Path, kind: str, seed: int = 0) -> Path:
     """A model and its tokenizer in a folder, as ``save_pretrained`` leaves them."""
     net(kind, seed).save_pretrained(folder)
     words().save_pretrained(folder)
+    return folder
+
+
+OWN = """
+import pathlib
+from transformers import LlamaConfig, LlamaForCausalLM
+
+pathlib.Path(MARK).touch()
+
+
+class OwnConfig(LlamaConfig):
+    model_type = "own-llama"
+
+
+class OwnForCausalLM(LlamaForCausalLM):
+    config_class = OwnConfig
+"""
+
+
+def save_with_code(folder: Path, mark: Path) -> Path:
+    """A model of a kind that only the code beside it knows; that code leaves a mark when it is run."""
+    save(folder, "llama")
+    (folder / "modeling_own.py").write_text(OWN.replace("MARK", repr(str(mark))))
+    settings = json.loads((folder / "config.json").read_text())
+    named = {"AutoConfig": "modeling_own.OwnConfig", "AutoModelForCausalLM": "modeling_own.OwnForCausalLM"}
+    own = {"model_type": "own-llama", "architectures": ["OwnForCausalLM"], "auto_map": named}
+    (folder / "config.json").write_text(json.dumps(settings | own))
     return folder
 
 

@@ -51,7 +51,7 @@ def execute(root: Path, part: Path, tell: Teller) -> dict[str, Any]:
     with (root / "attempts").open("a") as file:
         file.write(asked["id"] + "\n")
     with (root / "parts").open("a") as file:
-        file.write(f"{asked['parts']} {asked['id']}\n")
+        file.write(f"{asked['how']['parts']} {asked['id']}\n")
     for needed in asked["needs"].values():
         assert any((root / name / needed / "record.json").exists() for name in store.FOLDERS.values()), needed
     tell(0.5)
@@ -65,7 +65,7 @@ def execute(root: Path, part: Path, tell: Teller) -> dict[str, Any]:
 def obey(order: str, part: Path) -> None:
     if order == "slow":
         time.sleep(30)
-    if order == "memory" and store.read_json(part / "spec.json")["parts"] < 4:
+    if order == "memory" and store.read_json(part / "spec.json")["how"]["parts"] < 4:
         raise MemoryError("ordered to want more")
     if order == "fail":
         raise ValueError("ordered to fail")

@@ -10,7 +10,7 @@ import pytest
 
 from finescale import registry
 from finescale.study.policy import CLASSES
-from finescale.study.spec import RunChoice
+from finescale.study.spec import Base, RunChoice
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 PAGE = (DOCS / "clusters.md").read_text()
@@ -37,7 +37,8 @@ def test_the_manifest_is_a_ray_cluster_that_is_safe_and_complete() -> None:
 def test_the_page_names_what_there_is() -> None:
     assert set(re.findall(r"--on (\w+)", PAGE)) <= set(registry.names("backend"))
     assert {"killed", "preempted", "memory"} <= {*CLASSES} & {*re.findall(r"`(\w+)`", PAGE)}
-    (block,) = re.findall(r"```toml\n(.*?)```", PAGE, re.S)
-    assert RunChoice.model_validate(tomllib.loads(block)["run"]).slurm["partition"] == "cpu"
+    trusting, slurm = (tomllib.loads(block) for block in re.findall(r"```toml\n(.*?)```", PAGE, re.S))
+    assert Base.model_validate(trusting["base"]).trust_remote_code == tuple(trusting["base"]["models"])
+    assert RunChoice.model_validate(slurm["run"]).slurm["partition"] == "cpu"
     extras = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert {"ray", "s3", "slurm"} <= extras.keys()

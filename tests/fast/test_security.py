@@ -9,26 +9,30 @@ from html.parser import HTMLParser
 from io import StringIO
 from pathlib import Path
 
+import local_hub
 import pandas as pd
 import pytest
 import torch
-from rich.console import Console
-from study_toy import TOML, toy_study
+from rich.text import Text
+from study_toy import TOML, WORK, toy_study
 
 from finescale.cli import call
 from finescale.core import Shape
-from finescale.errors import InputError
-from finescale.lab import model
+from finescale.errors import InputError, StudyError
+from finescale.lab import checkpoint, model
 from finescale.report.latex import latex
 from finescale.report.markup import json_block, tag
 from finescale.report.spreadsheet import FORMULA, plain
-from finescale.study import config
+from finescale.study import config, families, links, lock, store
+from finescale.study.analyse import analyse
+from finescale.study.families import public_base
 from finescale.study.lock import Study
 from finescale.study.place import settle
-from finescale.study.plan import Digests
+from finescale.study.plan import Digests, make_plan
 from finescale.study.policy import Failure
-from finescale.study.run import Outcome
+from finescale.study.run import Outcome, run
 from finescale.study.show import showing
+from finescale.terminal import CONTROLS, InertConsole, say
 
 SOURCE = Path(__file__).parent.parent.parent / "src" / "finescale"
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -66,7 +70,9 @@ def test_no_source_file_unpickles_or_evaluates(path: Path) -> None:
             assert not name.endswith("read_pickle"), f"{name} in line {node.lineno}"
             assert asked.get("allow_pickle", "False") == "False"
             assert asked.get("shell", "False") == "False"
-            assert asked.get("trust_remote_code", "False") == "False"
+            assert asked.get("trust_remote_code", "False") in ("False", "trust"), (
+                "off, or as the study says of this base"
+            )
 
 
 def test_the_scan_would_see_what_it_looks_for(tmp_path: Path) -> None:
@@ -125,6 +131,71 @@ def test_code_that_lies_beside_a_base_is_not_run(base: Path, tmp_path: Path) -> 
     with pytest.raises(ValueError, match=r"trust_remote_code|custom code|model type"):
         model.load(base)
     assert not mark.exists()
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """A model that needs its own code, and the mark which that leaves."""
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    families._described.cache_clear()
+    return local_hub.save_with_code(tmp_path / "own", tmp_path / "was run"), tmp_path / "was run"
+
+
+def test_code_of_a_models_own_is_run_only_where_the_study_trusts_that_model(
+    own: tuple[Path, Path], tmp_path: Path
+) -> None:
+    folder, mark = own
+    with pytest.raises(InputError, match=r'needs code of its own, which is not run .* trust_remote_code = \["'):
+        public_base(str(folder))
+    assert not mark.exists()
+    base = public_base(str(folder), trust=True)
+    assert mark.exists()
+    out = tmp_path / "bases" / "own"
+    out.mkdir(parents=True)
+    assert checkpoint.bring(base, str(folder), out, lambda _: None)["apart_from_own_forward"] < 1e-3
+    assert type(model.load(out, trust=True)).__name__ == "OwnForCausalLM"
+    mark.unlink()
+    with pytest.raises(ValueError, match="trust_remote_code"):
+        model.load(out)
+    assert not mark.exists(), "a base's own folder does not say whether it is trusted"
+
+
+def test_a_study_names_the_models_whose_code_it_trusts(own: tuple[Path, Path], tmp_path: Path) -> None:
+    folder, mark = own
+    study = tmp_path / "study"
+    study.mkdir()
+    other = local_hub.save(tmp_path / "plain", "llama", seed=5)
+    asked = TOML.replace(
+        'ladder = ["xs", "s"]\npretrain_tokens = [10_000, 20_000]', f'models = ["{folder}", "{other}"]'
+    )
+    (study / "study.toml").write_text(asked)
+    with pytest.raises(InputError, match=r"base\.models\[0\]: .*needs code of its own"):
+        config.read(study)
+    assert not mark.exists()
+    for trusted, what in (("../own", "is unknown"), ("own", "is unknown")):
+        (study / "study.toml").write_text(asked.replace("models =", f'trust_remote_code = ["{trusted}"]\nmodels ='))
+        with pytest.raises(InputError, match=rf"base\.trust_remote_code\[0\]: model '{trusted}' {what}"):
+            config.read(study)
+    assert not mark.exists()
+    (study / "study.toml").write_text(asked.replace("models =", f'trust_remote_code = ["{folder}"]\nmodels ='))
+    plan = make_plan(config.read(study), Digests(corpus="0" * 64, tasks={}))
+    trusts = {step.spec.name: step.spec.trust_remote_code for step in plan.of("base")}
+    assert trusts == {"own": True, "plain": False}
+    bases = {step.id: step.spec for step in plan.of("base")}
+    assert {step.id for step in plan.steps.values() if plan.trusts_base_of(step)} == {
+        step.id for step in plan.steps.values() if "base" in step.needs and bases[step.needs["base"]].name == "own"
+    }
+
+
+def test_trust_and_the_code_trusted_are_part_of_what_a_base_is(own: tuple[Path, Path]) -> None:
+    folder, _ = own
+    before = public_base(str(folder), trust=True)
+    (folder / "modeling_own.py").write_text((folder / "modeling_own.py").read_text() + "# other code\n")
+    families._described.cache_clear()
+    assert public_base(str(folder), trust=True).fingerprint() != before.fingerprint()
+    known = "EleutherAI/pythia-160m@step1000"
+    assert public_base(known).fingerprint() != public_base(known, trust=True).fingerprint()
+    assert "trust_remote_code" not in public_base(known).model_dump(), "what was made before keeps its name"
 
 
 def test_a_damaged_safetensors_header_cannot_reach_beyond_the_file(base: Path) -> None:
@@ -224,6 +295,97 @@ def test_the_longest_names_still_make_a_folder(tmp_path: Path) -> None:
         study.store.begin(step)
 
 
+# ---------------------------------------------------------------------------------------------------------------- links
+
+
+def outside(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def toy_run(study: Study) -> Outcome:
+    return run(study, workers=2, function=WORK)
+
+
+def places(study: Study) -> list[Path]:
+    """Every kind of place that a study writes to, as it is while and after it is run."""
+    step = study.plan.of("run")[0]
+    part, steps = study.store.part(step), study.folder / "runs"
+    named = ("study.lock.json", "sessions.jsonl", "conflicts.jsonl", "openmetrics.prom", "leases/driver.json")
+    inside = ("record.json", "output.txt", "worker", "spec.json.tmp", "deep/trunk.safetensors")
+    return [
+        *(study.folder / name for name in (*named, "leases/workers", "index/records.parquet", "fits/power.json")),
+        *(study.folder / name for name in ("leases", "index", "queue", "fits", "report", "damaged")),
+        *(steps, study.store.done(step), part, *(part / name for name in inside)),
+    ]
+
+
+@pytest.mark.parametrize("number", range(22))
+def test_nothing_is_written_through_a_link_and_it_is_said(
+    tmp_path: Path, number: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = toy_study(tmp_path / "study")
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "folder").mkdir(parents=True)
+    for name in ("file", "folder/record.json", "folder/spec.json", "folder/driver.json"):
+        (elsewhere / name).write_text("mine")
+    before = outside(elsewhere)
+    assert len(places(study)) == 22
+    place = places(study)[number]
+    place.parent.mkdir(parents=True, exist_ok=True)
+    is_file = "." in place.name and place.suffix != ".part" and place.parent != study.folder / "runs"
+    place.symlink_to(elsewhere / ("file" if is_file else "folder"))
+    with pytest.raises(StudyError, match="holds links where only its own files may be") as said:
+        toy_run(study)
+    assert f"{place} → {elsewhere}" in str(said.value)
+    for verb in ("status", "check", "table"):
+        call([verb, str(study.folder)])
+    assert outside(elsewhere) == before
+
+
+def test_all_that_a_study_writes_is_looked_at(tmp_path: Path) -> None:
+    """No file of a study that was run and answered lies where links are not looked for."""
+    study = toy_study(tmp_path)
+    assert toy_run(study).complete
+    analyse(study)
+    known = {*links.STEPS, *links.OTHERS, *links.FILES, "study.toml", "attempts", "parts"}
+    assert {path.name for path in tmp_path.iterdir()} <= known
+    assert tuple(store.FOLDERS.values()) == links.STEPS
+
+
+def test_a_record_that_is_a_link_is_damaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = toy_study(tmp_path / "study")
+    assert toy_run(study).complete
+    path = study.store.done(study.plan.of("run")[0]) / "record.json"
+    moved = path.rename(tmp_path / "record.json")
+    path.symlink_to(moved)
+    assert call(["check", str(study.folder)]) == 3
+    assert f"{path}: cannot be read: it is a link" in capsys.readouterr().out
+    with pytest.raises(StudyError, match="it is a link"):
+        study.table()
+
+
+@pytest.mark.parametrize("name", ["study", "study.toml"])
+def test_what_is_only_read_may_be_a_link(tmp_path: Path, name: str) -> None:
+    real = tmp_path / "real"
+    toy_study(real)
+    if name == "study":
+        (tmp_path / name).symlink_to(real)
+    else:
+        (tmp_path / "study").mkdir()
+        (tmp_path / "study" / name).symlink_to(real / name)
+    folder = tmp_path / "study"
+    study = Study(folder, config.read(folder), Digests(corpus="0" * 64, tasks={}), {})
+    assert toy_run(study).complete
+
+
+def test_a_file_left_aside_is_replaced_and_not_written_through(tmp_path: Path) -> None:
+    (tmp_path / "theirs").write_text("mine")
+    (tmp_path / "a.json.tmp").symlink_to(tmp_path / "theirs")
+    store.write_json(tmp_path / "a.json", {"a": 1})
+    assert store.read_json(tmp_path / "a.json") == {"a": 1}
+    assert (tmp_path / "theirs").read_text() == "mine"
+
+
 # ----------------------------------------------------------------------------------------------------------------- text
 
 
@@ -269,7 +431,66 @@ def test_no_cell_of_a_spreadsheet_begins_like_a_formula(text: str) -> None:
 @pytest.mark.parametrize("text", HOSTILE)
 def test_text_on_a_terminal_is_text(text: str) -> None:
     said = StringIO()
-    with showing(Console(file=said, width=500)) as show:
+    with showing(InertConsole(file=said, width=500)) as show:
         show(Outcome(2, set(), {"c": Failure("bug", text, "")}))
     line = " ".join(text.replace("\u0000", "").split())
-    assert line in " ".join(said.getvalue().replace("\u0000", "").split())
+    assert line in " ".join(said.getvalue().split())
+
+
+ESCAPES = [
+    "\x1b[2J\x1b[H",
+    "\x1b]0;title\x07",
+    "\x1b]8;;http://a\x1b\\b\x1b]8;;\x1b\\",
+    "\x9b31m",
+    "\r\x08\x7f",
+    "\x1bP1$r\x1b\\",
+]
+"""Clear, title, link, the one-byte form of an escape, rubbing out, a device's own command."""
+
+
+@pytest.mark.parametrize("text", ESCAPES)
+@pytest.mark.parametrize("terminal", [False, True])
+def test_no_text_can_move_the_cursor(text: str, terminal: bool) -> None:
+    """What a terminal receives is the same, but for plain letters, whatever a message and a name say."""
+    seen = []
+    for word in (f"a{text}", "plain"):
+        plainly = {"markup": False, "highlight": False, "width": 500}
+        console = InertConsole(file=(said := StringIO()), force_terminal=terminal, **plainly)
+        with showing(console) as show:
+            show(Outcome(2, set(), {"c": Failure("bug", word, "")}, running={f"{word}-b": 0.5}))
+        console.print(word, Text(word, "red"), soft_wrap=True)
+        seen.append([char for char in said.getvalue() if ord(char) in CONTROLS])
+    assert seen[0] == seen[1]
+    assert bool(seen[0]) == terminal, "its own styles still work"
+
+
+@pytest.mark.parametrize("text", ESCAPES)
+def test_printed_values_are_inert_and_json_keeps_what_it_says(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    say(text)
+    assert not [char for char in capsys.readouterr().out if ord(char) in CONTROLS]
+    say({text: [text]})
+    printed = capsys.readouterr().out
+    assert not [char for char in printed if ord(char) in CONTROLS]
+    assert json.loads(printed) == {text: [text]}
+
+
+@pytest.mark.parametrize("words", [["status"], ["status", "--json"], ["check"], ["check", "--json"], ["run"]])
+def test_verbs_print_no_escape_that_a_study_holds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error's text, a conflict, a damaged record and a key of study.toml, each with an escape in it."""
+    study, text = toy_study(tmp_path / "\x1b[31mstudy"), "".join(ESCAPES)
+    lock.write_lock(study)
+    failed, done = study.plan.of("rate")[0], study.plan.of("base")[0]
+    study.store.begin(failed)
+    study.store.tell_failure(study.store.part(failed), Failure("bug", text, text))
+    study.store.begin(done)
+    store.finish(study.store.part(done), {"learning_rate": 1.0})
+    (study.folder / store.CONFLICTS).write_text(json.dumps({"step": text, "first → late": [text]}) + "\n")
+    (study.store.done(done) / "record.json").write_text(json.dumps({"layout": text}))
+    if words == ["run"]:
+        (study.folder / "study.toml").write_text(f'{TOML}\n[tasks."\\u001b[2J"]\nfile = "\\u009bm"\n')
+    call([*words, str(study.folder)])
+    said = capsys.readouterr()
+    assert len(said.out + said.err) > 20
+    assert not [char for char in said.out + said.err if ord(char) in CONTROLS]

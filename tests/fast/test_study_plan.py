@@ -7,20 +7,24 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from study_toy import TOML, toy_study
 
+from finescale import registry
 from finescale.core import BaseSpec, MethodSpec, RunSpec, canonical_json
 from finescale.errors import InputError, Refused
 from finescale.lab.ladder import shape, train_flops
 from finescale.study import config
+from finescale.study import run as running
+from finescale.study.backends.local import LocalBackend
 from finescale.study.cost import pretrain_work
 from finescale.study.design import Span, summarise
 from finescale.study.families import checkpoint, public_base
-from finescale.study.lock import Study, write_lock
+from finescale.study.lock import Study, refuse_what_cannot_run
 from finescale.study.plan import Digests, Plan, make_plan, size_label
 from finescale.study.shards import shards_of
 
@@ -262,8 +266,33 @@ def test_published_models_are_planned_and_refused_where_they_do_not_fit(tmp_path
     assert spans["pretrain_tokens"].levels == (143_000 * 2**21,)
     assert summary.flops["base"] == 0
     largest = toy_study(tmp_path / "large", toml.replace("410m", "12b"))
-    with pytest.raises(Refused, match="GiB to train"):
-        write_lock(largest)
+    with pytest.raises(Refused, match=r"GiB to train .* and the largest machine here has 64 GiB"):
+        refuse_what_cannot_run(largest.spec, 64 * 2**30)
+    refuse_what_cannot_run(largest.spec, 1024 * 2**30)
+    refuse_what_cannot_run(largest.spec, None)
+
+
+class Tiny(LocalBackend):
+    """A backend whose machines have next to no memory, asked how often it was asked."""
+
+    asked: ClassVar[list[str | None]] = []
+
+    @staticmethod
+    def largest_memory(address: str | None) -> int | None:
+        Tiny.asked.append(address)
+        return 1000
+
+
+def test_the_backend_is_asked_once_what_its_machines_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A study that its machines cannot hold is refused before anything is written."""
+    real = registry.get
+    monkeypatch.setattr(registry, "get", lambda socket, name: Tiny if name == "tiny" else real(socket, name))
+    study = toy_study(tmp_path)
+    for _ in range(2):
+        with pytest.raises(Refused, match="GiB to train"):
+            running.run(study, backend="tiny", address="there")
+    assert Tiny.asked == ["there"]
+    assert [path.name for path in tmp_path.iterdir()] == ["study.toml"]
 
 
 @pytest.mark.parametrize(

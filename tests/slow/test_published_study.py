@@ -79,7 +79,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     (folder / "study.toml").write_text(TOML.replace("MODELS", models))
     spec = config.read(folder)
     corpus = cache.find(write_tiny_corpus(tmp_path / "cache", documents=400))
-    lock.check_models(spec.base.models, lambda line: None)
+    lock.check_models(spec.base.models, (), lambda line: None)
     tasks = files.digests(spec.tasks, spec.task_names, folder)
     models_of = {name: public_base(name) for name in spec.base.models}
     return Study(folder, spec, Digests(corpus=corpus.digest, tasks=tasks, models=models_of), corpus.manifest)
@@ -108,8 +108,30 @@ def test_models_made_elsewhere_are_studied_to_the_end(study: Study, tmp_path: Pa
     assert len(lock.open_study(study.folder).table()) == len(runs), "reading a study needs no model"
 
 
+def test_a_model_of_its_own_code_is_studied_where_the_study_trusts_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FINESCALE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    model, folder = local_hub.save_with_code(tmp_path / "own", tmp_path / "was run"), tmp_path / "study"
+    folder.mkdir()
+    asked = TOML.replace("MODELS", f'"{model}"').replace("[base]", f'[base]\ntrust_remote_code = ["{model}"]')
+    asked = asked.replace("[8, 16, 32]", "[8]").replace('"adapters"', '"best"')
+    (folder / "study.toml").write_text(asked)
+    spec = config.read(folder)
+    corpus = cache.find(write_tiny_corpus(tmp_path / "cache", documents=400))
+    models_of = {name: spec.base.published(name) for name in spec.base.models}
+    study = Study(folder, spec, Digests(corpus=corpus.digest, tasks={}, models=models_of), corpus.manifest)
+    outcome = run(study, workers=1)
+    assert {id: why.details for id, why in outcome.failed.items()} == {}
+    assert study.table()["loss"].notna().all()
+    kept = next(folder.glob("runs/*/best/config.json"))
+    assert json.loads(kept.read_text())["model_type"] == "own-llama"
+
+
 def test_a_model_that_is_not_there_is_told_before_anything_is_run(study: Study) -> None:
     names = [*study.spec.base.models, "made/neox@step8", "/nowhere"]
     with pytest.raises(InputError) as caught:
-        lock.check_models(names, lambda line: None)
+        lock.check_models(names, (), lambda line: None)
     assert [fault.where for fault in caught.value.faults] == ["made/neox@step8", "/nowhere"]

@@ -1,7 +1,7 @@
 """Published models as bases of a study: brought into the study's own folder, checked, and counted.
 
 A base's folder is one layout whatever it came from: ``config.json``, ``model.safetensors``, ``tokenizer.json``. Nothing
-but weights is ever executed or unpickled: code that a repository ships is not run.
+is ever unpickled, and code that a model brings is not run, but where a study trusts that of this very model.
 """
 
 from __future__ import annotations
@@ -45,20 +45,21 @@ def bring(base: PublicBase, name: str, out: Path, tell: Tell) -> dict[str, Any]:
         StudyError: it is not the model its name says, it has the weights of another base of the study, or its losses
             on packed rows are not its own.
     """
-    net = _load(name)
+    trust = base.trust_remote_code
+    net = _load(name, trust)
     tell(0.6)
     weights = _digest(net)
     if (twin := _twin(out, weights)) is not None:
         raise StudyError(f"{base.name}@{base.revision} has the very weights of {twin}: one of them is mislabelled")
     net.config.get_text_config().packed_row = base.shape.context
     net.config.computed_in = base.precision
-    net.config.eos_token_id = marks(_tokenizer(name)).end
+    net.config.eos_token_id = marks(_tokenizer(name, trust)).end
     counted = _count(net)
     if counted != (base.model_params, base.total_params):
         raise StudyError(f"{base.name} has {counted} parameters, not {(base.model_params, base.total_params)}")
     net.save_pretrained(out)
     tell(0.8)
-    apart = settle(base.name, out)
+    apart = settle(base.name, out, trust)
     return {
         "model_params": base.model_params,
         "total_params": base.total_params,
@@ -68,13 +69,13 @@ def bring(base: PublicBase, name: str, out: Path, tell: Tell) -> dict[str, Any]:
     }
 
 
-def words(name: str, out: Path) -> tuple[Tokenizer, Marks]:
+def words(name: str, out: Path, trust: bool = False) -> tuple[Tokenizer, Marks]:
     """Write a published model's tokenizer into ``out`` as ``tokenizer.json`` and open it.
 
     Raises:
         InputError: the model cannot be had, or its tokenizer has no fast form or no end-of-text token.
     """
-    found = _tokenizer(name)
+    found = _tokenizer(name, trust)
     found.backend_tokenizer.save(str(out / "tokenizer.json"))
     return tokenizer.load(out), marks(found)
 
@@ -85,7 +86,7 @@ def marks(found: Any) -> Marks:
     return Marks(tuple(before), found.eos_token_id)
 
 
-def settle(name: str, out: Path) -> float:
+def settle(name: str, out: Path, trust: bool = False) -> float:
     """Find the fastest way of running a base that gives its own losses on packed rows, and note it in its settings.
 
     Tried in turn: this package's attention and loss; its attention with the model's own output layer, where that is
@@ -101,7 +102,7 @@ def settle(name: str, out: Path) -> float:
     for attention, head in WAYS:
         _note(out, own_attention=attention, own_head=head)
         try:
-            apart = _apart(out)
+            apart = _apart(out, trust)
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             why = f"{type(error).__name__}: {error}"
             continue
@@ -112,11 +113,11 @@ def settle(name: str, out: Path) -> float:
 
 
 @torch.no_grad()
-def _apart(out: Path) -> float:
+def _apart(out: Path, trust: bool) -> float:
     """How far losses on a packed row are from transformers' own forward pass over each example alone."""
-    net = model.load(out).float()
+    net = model.load(out, trust).float()
     stock = AutoModelForCausalLM.from_pretrained(
-        out, attn_implementation="eager", dtype=torch.float32, local_files_only=True, trust_remote_code=False
+        out, attn_implementation="eager", dtype=torch.float32, local_files_only=True, trust_remote_code=trust
     ).eval()
     drawn, vocab = np.random.default_rng(0), net.get_input_embeddings().weight.shape[0]
     some = [Example(drawn.integers(0, vocab, p), drawn.integers(0, vocab, t), 1) for p, t in ((5, 3), (2, 4), (7, 6))]
@@ -136,17 +137,18 @@ def _note(out: Path, **said: bool) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | said, indent=2) + "\n")
 
 
-def describe(name: str) -> tuple[Shape, int, int]:
+def describe(name: str, trust: bool = False) -> tuple[Shape, int, int]:
     """Shape of a model that no table here knows, and its parameters without embeddings and in all; no weights are read.
 
     The shape serves to reckon cost; the counts are those of the model's own class, whatever its architecture.
 
     Raises:
-        InputError: the model cannot be had, or transformers has no causal language model of its kind.
+        InputError: the model cannot be had, it needs code of its own and is not trusted, or transformers has no causal
+            language model of its kind.
     """
-    config = _config(name)
+    config = _config(name, trust)
     with torch.device("meta"):
-        net = AutoModelForCausalLM.from_config(config)
+        net = AutoModelForCausalLM.from_config(config, trust_remote_code=trust)
     inner, total = _count(net)
     try:
         return model.shape_of(net), inner, total
@@ -155,12 +157,18 @@ def describe(name: str) -> tuple[Shape, int, int]:
         raise InputError(Fault(name, what, "a decoder with attention is needed")) from None
 
 
-def _config(name: str) -> Any:
-    place = sources.folder(name, weights=False)
+def _config(name: str, trust: bool) -> Any:
+    place = sources.folder(name, weights=False, code=trust)
+    own = json.loads((place / "config.json").read_text()).get("auto_map", {})
     try:
-        config = AutoConfig.from_pretrained(place, local_files_only=True, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(place, local_files_only=True, trust_remote_code=trust)
     except ValueError as error:
+        if own and not trust:
+            what, fix = "needs code of its own, which is not run", f'trust_remote_code = ["{name}"] under [base]'
+            raise InputError(Fault(name, what, f"read that code, and if you trust it write {fix}")) from None
         raise InputError(Fault(name, f"cannot be opened: {str(error).splitlines()[0]}", NO_CODE)) from None
+    if trust and AutoModelForCausalLM.__name__ in own:
+        return config
     causal = [kind for kind in config.architectures or () if kind.endswith(CAUSAL)]
     if type(config) not in AutoModelForCausalLM._model_mapping or not causal:
         saved = ", ".join(config.architectures or ("nothing it names",))
@@ -168,12 +176,12 @@ def _config(name: str) -> Any:
     return config
 
 
-def _load(name: str) -> Any:
+def _load(name: str, trust: bool) -> Any:
     """The model as it was stored, free of the format it was stored in."""
     if not name.startswith(packages.PREFIX):
-        place = sources.folder(name)
+        place = sources.folder(name, code=trust)
         return AutoModelForCausalLM.from_pretrained(
-            place, dtype="auto", use_safetensors=True, local_files_only=True, trust_remote_code=False
+            place, dtype="auto", use_safetensors=True, local_files_only=True, trust_remote_code=trust
         )
     path = packages.weights(name)
     stored = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
@@ -184,12 +192,12 @@ def _load(name: str) -> Any:
     return net
 
 
-def _tokenizer(name: str) -> Any:
+def _tokenizer(name: str, trust: bool) -> Any:
     if name.startswith(packages.PREFIX):
         path = packages.weights(name)
         return AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-    place = sources.folder(name, weights=False)
-    found = AutoTokenizer.from_pretrained(place, local_files_only=True, trust_remote_code=False)
+    place = sources.folder(name, weights=False, code=trust)
+    found = AutoTokenizer.from_pretrained(place, local_files_only=True, trust_remote_code=trust)
     if not found.is_fast:
         raise InputError(Fault(name, "its tokenizer has no fast form", "save one: tokenizer.json"))
     if found.eos_token_id is None:

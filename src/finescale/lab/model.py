@@ -78,10 +78,10 @@ def _initialise(net: CausalLM, random: torch.Generator) -> None:
             weight.normal_(0.0, 0.1 if "embed_tokens" in name else weight.shape[1] ** -0.5, generator=random)
 
 
-def load(folder: Path) -> CausalLM:
+def load(folder: Path, trust: bool = False) -> CausalLM:
     """Load a base from a local folder in the hub's layout, in its own compute type if it has one, else the machine's.
 
-    Weights are read from safetensors alone, and code that lies beside them is not run.
+    Weights are read from safetensors alone, and code that lies beside them is not run, but on ``trust``.
 
     Raises:
         InputError: the folder holds its weights as pickles, which can run anything when they are opened.
@@ -97,7 +97,7 @@ def load(folder: Path) -> CausalLM:
         dtype=getattr(torch, asked.get("computed_in") or "", None) or fastpath.compute_dtype(),
         local_files_only=True,
         use_safetensors=True,
-        trust_remote_code=False,
+        trust_remote_code=trust,
     )
     return model.eval()
 

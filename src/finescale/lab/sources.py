@@ -1,7 +1,7 @@
 """Where the files of a published model are: a local folder, or the Hugging Face hub with its cache.
 
-Only settings, tokenizer and safetensors weights are fetched; pickled weights and code are left where they are. A model
-that was downloaded once is found again without a network.
+Only settings, tokenizer and safetensors weights are fetched, and code where a study trusts it; pickled weights are left
+where they are. A model that was downloaded once is found again without a network.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from finescale.lab import packages
 
 SETTINGS = ("*.json", "tokenizer.model", "merges.txt", "vocab.txt")
 WEIGHTS = "*.safetensors"
+CODE = "*.py"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 LOCAL = ("/", "~", ".")
 
@@ -25,17 +26,18 @@ def is_folder(name: str) -> bool:
     return name.startswith(LOCAL)
 
 
-def folder(name: str, weights: bool = True) -> Path:
+def folder(name: str, weights: bool = True, code: bool = False) -> Path:
     """The folder with a model's files, checked to hold what is needed.
 
     Args:
         name: a whole path, or ``repository`` or ``repository@revision`` on the hub.
         weights: False where settings and tokenizer are enough.
+        code: whether the code that it brings is fetched too.
 
     Raises:
         InputError: the model cannot be had, or a file is missing; says what to do.
     """
-    place = _local(name) if is_folder(name) else _downloaded(name, weights)
+    place = _local(name) if is_folder(name) else _downloaded(name, weights, code)
     faults = Faults()
     if not (place / "config.json").is_file():
         faults.add(name, "has no config.json", "is it a model that transformers has saved?")
@@ -49,18 +51,22 @@ def folder(name: str, weights: bool = True) -> Path:
     return place
 
 
-def whole(name: str) -> Path:
-    """The folder with a model's weights, whatever its name is; fetched where it is not here.
+def whole(name: str, code: bool = False) -> Path:
+    """The folder with a model's weights, whatever its name is; fetched where it is not here, with its code if asked.
 
     Raises:
         InputError: the model cannot be had.
     """
-    return packages.weights(name).parent if name.startswith(packages.PREFIX) else folder(name)
+    return packages.weights(name).parent if name.startswith(packages.PREFIX) else folder(name, code=code)
 
 
-def digest(place: Path) -> str:
-    """Identity of a local model: the content of its settings, tokenizer and weights, whatever the folder is called."""
-    files = sorted({path for pattern in (*SETTINGS, WEIGHTS) for path in place.glob(pattern)})
+def digest(place: Path, code: bool = False) -> str:
+    """Identity of a local model: the content of its settings, tokenizer and weights, whatever the folder is called.
+
+    Its code counts where it is run (``code``).
+    """
+    patterns = (*SETTINGS, WEIGHTS, *([CODE] if code else []))
+    files = sorted({path for pattern in patterns for path in place.glob(pattern)})
     return fingerprint({path.name: _sha256(path) for path in files})
 
 
@@ -101,12 +107,12 @@ def _local(name: str) -> Path:
     return place
 
 
-def _downloaded(name: str, weights: bool) -> Path:
+def _downloaded(name: str, weights: bool, code: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     repository, _, revision = name.partition("@")
-    patterns = [*SETTINGS, WEIGHTS] if weights else list(SETTINGS)
+    patterns = [*SETTINGS, *([WEIGHTS] if weights else []), *([CODE] if code else [])]
     try:
         return Path(snapshot_download(repository, revision=revision or None, allow_patterns=patterns))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from finescale.study.store import sync
+from finescale.study.store import aside_of, sync
 
 SUFFIX = ".tmp"
 
@@ -13,7 +13,7 @@ SUFFIX = ".tmp"
 def write(path: Path, put: Callable[[Path], object]) -> Path:
     """Have ``put`` write a file aside, then give it its name; nothing is left of one that could not be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + SUFFIX)
+    aside = aside_of(path)
     try:
         put(aside)
         sync(aside)

@@ -287,9 +287,11 @@ def _curve_findings(frame: pd.DataFrame) -> Iterator[Finding]:
     same = level.pair & np.isclose(step, 0.0, atol=1e-9)
     up = level.pair & (rise > 0) & ~same
     line = _straight(level)
+    members = np.split(np.argsort(curve, kind="stable"), np.cumsum(np.bincount(curve))[:-1])
+    told = {key: frame[key].to_numpy(dtype=object) for key in keys}
     for code in np.unique(level.curve[[*np.flatnonzero(same | up), *line]]):
-        part = frame[curve == code]
-        name = _label(part, keys)
+        part = members[code]
+        name = _label({key: values[part[0]] for key, values in told.items()})
         here = level.curve[:-1] == code
         for kind, mask, says in (("repeated value", same, "is the same at"), ("rise", up, "rises between")):
             at = np.flatnonzero(mask & here)
@@ -297,18 +299,17 @@ def _curve_findings(frame: pd.DataFrame) -> Iterator[Finding]:
                 first, second = level.n[at[0]], level.n[at[0] + 1]
                 what = f"{name}: the loss {says} {first:g} and {second:g} examples"
                 what += f", and {len(at) - 1} times more" if len(at) > 1 else ""
-                yield Finding(kind, _at(part, level.n[at + 1]), what)
+                yield Finding(kind, _at(frame, part, level.n[at + 1]), what)
         own = line[level.curve[line] == code]
         if len(own):
             what = f"{len(own)} points up to {level.n[own[-1]]:g} lie on a line in log examples: made by hand?"
-            yield Finding("straight line", _at(part, level.n[own]), f"{name}: {what}")
+            yield Finding("straight line", _at(frame, part, level.n[own]), f"{name}: {what}")
 
 
-def _label(curve: pd.DataFrame, keys: list[str]) -> str:
+def _label(told: dict[str, Any]) -> str:
     """A curve's name: its words, or else its numbers."""
-    first = curve.iloc[0]
-    words = [str(first[name]) for name in keys if name in (*KEYS, "seed")]
-    return " ".join(words or [f"{name}={first[name]:g}" for name in keys]) or "the only curve"
+    words = [str(value) for name, value in told.items() if name in (*KEYS, "seed")]
+    return " ".join(words or [f"{name}={value:g}" for name, value in told.items()]) or "the only curve"
 
 
 def _straight(level: _Levels) -> np.ndarray:
@@ -340,5 +341,7 @@ def _copies(frame: pd.DataFrame) -> Iterator[Finding]:
             yield Finding("shared decimals", tuple(part.index), what)
 
 
-def _at(curve: pd.DataFrame, n: np.ndarray) -> tuple[int, ...]:
-    return tuple(int(row) for row in curve.index[curve["examples"].isin(n)])
+def _at(frame: pd.DataFrame, places: np.ndarray, n: np.ndarray) -> tuple[int, ...]:
+    """Rows among ``places`` of a frame that have one of these sizes."""
+    sizes = frame["examples"].to_numpy()[places]
+    return tuple(frame.index.to_numpy()[places[np.isin(sizes, n)]].tolist())

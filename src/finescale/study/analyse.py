@@ -16,6 +16,7 @@ from finescale.stats.critical import critical_size
 from finescale.stats.fit import fit
 from finescale.stats.fits import Fits, law_named
 from finescale.stats.slices import AXES, cut
+from finescale.study.links import refuse_links
 from finescale.study.lock import Study, versions
 from finescale.study.plan import Kind
 from finescale.study.run import SESSIONS
@@ -67,6 +68,7 @@ def analyse(study: Study, save: bool = True) -> Analysis:
 
     Raises:
         Refused: no run is finished, or none is usable.
+        StudyError: a link in the study's folder leads elsewhere.
     """
     runs, asked = labelled(study), study.spec.fit
     if not (runs["flag"] == "").any():
@@ -74,6 +76,7 @@ def analyse(study: Study, save: bool = True) -> Analysis:
     held = {law: fit_study(study, runs, law, asked.hold_out or {}) for law in asked.laws}
     final = fit_study(study, runs, asked.laws[0], {})
     if save:
+        refuse_links(study.folder)
         folder = study.folder / "fits"
         folder.mkdir(exist_ok=True)
         final.to_json(folder / f"{final.law}.json")

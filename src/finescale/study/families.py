@@ -33,20 +33,23 @@ def repositories() -> list[str]:
     return [family.repository.format(size=size) for family in FAMILIES for size in family.sizes]
 
 
-def public_base(name: str) -> PublicBase:
+def public_base(name: str, trust: bool = False) -> PublicBase:
     """The base that ``repository@revision``, ``pypi:PACKAGE`` or the path of a local folder names.
 
     What a table here knows is not looked at; any other model is described by its own files, which have to be there.
+    With ``trust`` the code that a model brings may be run, which is a part of what the base is.
 
     Raises:
         InputError: the model cannot be had, or the revision names no step of a known model's training.
     """
-    if name.startswith(PREFIX):
-        return packaged(name)
     repository, _, revision = name.partition("@")
-    if (entry := _entry(repository)) is not None:
-        return _at(*entry, repository, revision)
-    return _described(name)
+    if name.startswith(PREFIX):
+        found = packaged(name)
+    elif (entry := _entry(repository)) is not None:
+        found = _at(*entry, repository, revision)
+    else:
+        found = _described(name, trust)
+    return found.model_copy(update={"trust_remote_code": True}) if trust else found
 
 
 def family_of(name: str) -> str:
@@ -61,17 +64,17 @@ def tabled(name: str) -> bool:
 
 
 @lru_cache
-def _described(name: str) -> PublicBase:
+def _described(name: str, trust: bool) -> PublicBase:
     """A model that no table knows, by its own files: a local folder, or a repository of the hub."""
     try:
-        place = sources.folder(name, weights=sources.is_folder(name))
+        place = sources.folder(name, weights=sources.is_folder(name), code=trust)
     except InputError as error:
         raise error if sources.is_folder(name) else _unknown(name, error) from None
     from finescale.lab.checkpoint import describe
 
-    shape, inner, total = describe(name)
+    shape, inner, total = describe(name, trust)
     repository, _, revision = name.partition("@")
-    local = sources.digest(place) if sources.is_folder(name) else None
+    local = sources.digest(place, code=trust) if sources.is_folder(name) else None
     return PublicBase(
         name=place.name if local else repository,
         revision=local or revision or "main",

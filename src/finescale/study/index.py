@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from finescale.errors import StudyError
 from finescale.study.plan import Plan, Step
-from finescale.study.store import FOLDERS, Store, read_json, write_json
+from finescale.study.store import FOLDERS, Store, aside_of, read_json, write_json
 
 FOLDER = "index"
 MANIFEST = "manifest.json"
@@ -105,7 +105,7 @@ def _stamps(store: Store, steps: Iterable[Step]) -> np.ndarray:
     found = []
     for step in steps:
         try:
-            seen = os.stat(f"{roots[step.kind]}/{step.id}/record.json")
+            seen = os.lstat(f"{roots[step.kind]}/{step.id}/record.json")
             found.append((seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns))
         except OSError:
             found.append((-1, -1, -1))
@@ -238,6 +238,8 @@ def _load(folder: Path, name: str, schema: pa.Schema) -> pa.Table | None:
 def _keep(folder: Path, records: pa.Table, probes: pa.Table) -> None:
     """Write the index, its manifest last; it is only a help, so what cannot be written is left unwritten."""
     home = folder / FOLDER
+    if home.is_symlink():
+        return
     try:
         home.mkdir(exist_ok=True)
         digests = {name: write(home / name, table) for name, table in ((RECORDS, records), (PROBES, probes))}
@@ -253,7 +255,7 @@ def write(path: Path, table: pa.Table) -> str:
     buffer = pa.BufferOutputStream()
     pq.write_table(table, buffer)
     content = buffer.getvalue().to_pybytes()
-    aside = path.with_name(f"{path.name}.tmp")
+    aside = aside_of(path)
     aside.write_bytes(content)
     aside.replace(path)
     return hashlib.sha256(content).hexdigest()

@@ -25,6 +25,8 @@ LEASE = "leases/driver.json"
 WORKERS = "leases/workers"
 WORKER = "worker"
 """Locked by the one process that works in a step's folder."""
+ITS_OWN = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+"""How files of leases are opened: never through a link."""
 SECONDS_FOR_OLD_WORKERS = 5.0
 SECONDS_BETWEEN_BEATS = 2.0
 MISSED_BEATS = 5
@@ -71,7 +73,7 @@ def hold(folder: Path, tell: Callable[[str], None] = lambda line: None) -> Itera
     path = folder / LEASE
     try:
         path.parent.mkdir(exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(path, ITS_OWN, 0o644)
     except OSError as error:
         raise StudyError(
             f"{folder}: cannot be written: {error.strerror}; a study needs its folder to write to"
@@ -102,7 +104,7 @@ def alone(part: Path) -> Iterator[bool]:
     path = part / WORKER
     while part.exists():
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            descriptor = os.open(path, ITS_OWN, 0o644)
         except FileNotFoundError:
             break
         try:
@@ -137,7 +139,7 @@ def driven(folder: Path) -> bool:
     """Whether a driver, or a worker it left, is at work in this study now; for another machine's, as it last said."""
     path = folder / LEASE
     try:
-        descriptor = os.open(path, os.O_RDWR)
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
     except OSError:
         return False
     try:
@@ -164,7 +166,7 @@ def _lock(descriptor: int, folder: Path) -> None:
 @contextmanager
 def _opened(path: Path) -> Iterator[int]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = os.open(path, ITS_OWN, 0o644)
     try:
         yield descriptor
     finally:

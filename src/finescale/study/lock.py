@@ -6,9 +6,8 @@ that reading a study needs neither the network nor the files it was made from.
 
 from __future__ import annotations
 
-import os
 import platform
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -27,7 +26,6 @@ from finescale.lab.ladder import count
 from finescale.lab.probes import FLORES
 from finescale.stats.paths import there
 from finescale.study import config, files, relate, remote, store
-from finescale.study.families import public_base
 from finescale.study.plan import Digests, Plan, make_plan
 from finescale.study.shapes import shape_of
 from finescale.study.spec import Data, StudySpec
@@ -101,8 +99,8 @@ def read_study(folder: Path, tell: Tell = lambda line: None) -> Study:
     corpus = corpora.fetch(tier=spec.data.tier, source=spec.data.source, tell=tell)
     check_pools(spec, corpus.manifest)
     tasks = files.digests(spec.tasks, [*spec.task_names, *spec.flores], folder)
-    models = {name: public_base(name) for name in spec.base.models}
-    check_models(spec.base.models, tell)
+    models = {name: spec.base.published(name) for name in spec.base.models}
+    check_models(spec.base.models, spec.base.trust_remote_code, tell)
     return Study(folder, spec, Digests(corpus=corpus.digest, tasks=tasks, models=models), corpus.manifest)
 
 
@@ -119,8 +117,10 @@ def check_packages(methods: Iterable[str]) -> None:
                 faults.add(f"methods.{name}", f"needs the package {package}", f"pip install 'finescale[{name}]'")
 
 
-def check_models(names: Iterable[str], tell: Tell) -> None:
+def check_models(names: Iterable[str], trusted: Collection[str], tell: Tell) -> None:
     """Have the weights of published models here, and hold them against each other, before any compute is spent.
+
+    Code is fetched as well for those that are ``trusted``.
 
     Raises:
         InputError: a model cannot be had, or two are one and the same file under two names.
@@ -130,7 +130,7 @@ def check_models(names: Iterable[str], tell: Tell) -> None:
         for name in names:
             tell(f"The weights of {name} are looked for, and fetched if they are not here.")
             try:
-                places[name] = sources.whole(name)
+                places[name] = sources.whole(name, name in trusted)
             except InputError as error:
                 faults.found += error.faults
         faults.found += sources.same_weights(places)
@@ -219,32 +219,33 @@ def changes(study: Study) -> list[str]:
     ]
 
 
-def refuse_what_cannot_run(spec: StudySpec) -> None:
+def refuse_what_cannot_run(spec: StudySpec, have: int | None) -> None:
     """Tell a study that can only be planned from one that can be carried out, before anything is fetched or written.
 
+    Args:
+        spec: the study.
+        have: memory of the largest machine that its steps may get to, bytes; None where nobody can tell.
+
     Raises:
-        Refused: training its largest base needs more memory than this machine has.
+        Refused: training its largest base needs more memory than that.
     """
+    if have is None:
+        return
     bytes_a_weight = BYTES_A_TRAINED_WEIGHT if spec.base.ladder or "full" in spec.methods else BYTES_A_FROZEN_WEIGHT
     weights = {rung: count(shape_of(rung, spec.base)).total for rung in spec.base.ladder}
-    weights |= {name: public_base(name).total_params for name in spec.base.models}
+    weights |= {name: spec.base.published(name).total_params for name in spec.base.models}
     sizes = {name: total * bytes_a_weight for name, total in weights.items()}
-    largest, have = max(sizes, key=lambda rung: sizes[rung]), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    largest = max(sizes, key=lambda rung: sizes[rung])
     if sizes[largest] > have:
         beside = ", gradients and two moments" if bytes_a_weight == BYTES_A_TRAINED_WEIGHT else " alone"
         raise Refused(
             f"base {largest!r} takes {sizes[largest] / 2**30:.0f} GiB to train (weights{beside}), "
-            f"and this machine has {have / 2**30:.0f} GiB; `finescale plan` shows what the study would take"
+            f"and the largest machine here has {have / 2**30:.0f} GiB; `finescale plan` shows what the study would take"
         )
 
 
 def write_lock(study: Study) -> None:
-    """Write the lock if it would say something new.
-
-    Raises:
-        Refused: the study can be planned but not carried out.
-    """
-    refuse_what_cannot_run(study.spec)
+    """Write the lock if it would say something new."""
     path = study.folder / LOCK_FILE
     if not path.exists() or store.read_json(path) != _lock(study):
         store.write_json(path, _lock(study))

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.openmetrics.exposition import generate_latest
 
 from finescale.study.policy import CLASSES
+from finescale.study.store import aside_of
 
 if TYPE_CHECKING:
     from finescale.study.run import Outcome
@@ -55,7 +56,7 @@ def writing(folder: Path, show: Callable[[Outcome], None]) -> Callable[[Outcome]
         show(outcome)
         if (now := time.monotonic()) >= due or not outcome.running:
             due = now + SECONDS_BETWEEN_WRITES
-            aside = folder / f"{FILE}.tmp"
+            aside = aside_of(folder / FILE)
             aside.write_bytes(exposed(folder.resolve().name, outcome))
             aside.replace(folder / FILE)
 

@@ -31,7 +31,7 @@ from finescale.core import (
 from finescale.lab import probes
 from finescale.lab.ladder import train_flops
 from finescale.study.cost import evaluate_flops, finetune_flops, pretrain_work
-from finescale.study.families import params_of, public_base
+from finescale.study.families import params_of
 from finescale.study.files import FileTask
 from finescale.study.grid import Cell, cells, sizes_of
 from finescale.study.shapes import shape_of
@@ -72,6 +72,11 @@ class Plan:
         """Steps of one kind, in order."""
         return [step for step in self.steps.values() if step.kind == kind]
 
+    def trusts_base_of(self, step: Step) -> bool:
+        """Whether the code that a step's base brings may be run, as the study says of that base."""
+        needed = self.steps.get(step.needs.get("base", ""))
+        return needed is not None and isinstance(needed.spec, PublicBase) and needed.spec.trust_remote_code
+
 
 def make_plan(spec: StudySpec, digests: Digests) -> Plan:
     """The plan of a study; pure, and quick enough for 100,000 runs."""
@@ -107,7 +112,7 @@ class _Planner:
             )
             for name in dict.fromkeys(name for task in self.tasks for name in spec.probes(task))
         }
-        self.models = {name: digests.models.get(name) or public_base(name) for name in spec.base.models}
+        self.models = {name: digests.models.get(name) or spec.base.published(name) for name in spec.base.models}
         self.bases: dict[Size, Step] = {}
         self.searches: dict[tuple[object, ...], Step] = {}
 

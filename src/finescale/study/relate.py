@@ -14,7 +14,7 @@ from finescale.core import FACTORS, FinetuneRecipe
 from finescale.errors import Faults, InputError, near
 from finescale.lab import ladder, probes
 from finescale.lab.corpora.recipes import RECIPES
-from finescale.study.families import public_base, tokens_of
+from finescale.study.families import tokens_of
 from finescale.study.fields import ALL
 from finescale.study.files import FileTask, check_built_in, check_task, spelled_out
 from finescale.study.shapes import shape_of
@@ -133,6 +133,7 @@ def _bases(base: Base, faults: Faults) -> None:
         faults.add("base.pretrain_tokens", "stands beside base.models", "a revision says how long a model was trained")
     if "schedule" in base.recipe.model_fields_set:
         faults.add("base.recipe.schedule", "follows from base.pretraining", "leave it out")
+    _named("base.trust_remote_code", base.trust_remote_code, "model", base.models, faults)
     _published(base, faults)
     for name in base.shapes:
         where = f"base.shapes.{name}"
@@ -149,7 +150,7 @@ def _published(base: Base, faults: Faults) -> None:
     tokenizers: dict[str, str] = {}
     for index, name in enumerate(base.models):
         try:
-            tokenizers.setdefault(public_base(name).tokenizer, name)
+            tokenizers.setdefault(base.published(name).tokenizer, name)
         except InputError as error:
             fault = error.faults[0]
             faults.add(f"base.models[{index}]", f"{fault.where} {fault.what}", fault.fix)
@@ -167,12 +168,12 @@ def _held_out_text(base: Base, data: Data, faults: Faults) -> None:
 
 def pretraining_sizes(base: Base) -> set[int]:
     """Pretraining tokens of the study's bases; a model that is unknown has none."""
-    return {*base.pretrain_tokens, *(tokens_of(name) for name in base.models if _known(name))}
+    return {*base.pretrain_tokens, *(tokens_of(name) for name in base.models if _known(name, base))}
 
 
-def _known(model: str) -> bool:
+def _known(model: str, base: Base) -> bool:
     try:
-        public_base(model)
+        base.published(model)
     except InputError:
         return False
     return True
@@ -320,12 +321,12 @@ def _probe(where: str, name: str, base: Base, sections: dict[str, Any], faults: 
 
 def context_of(base: Base) -> int:
     """Tokens that all bases of a study can read at a time."""
-    return min((shape_of(name, base).context for name in base.models if _known(name)), default=base.context)
+    return min((shape_of(name, base).context for name in base.models if _known(name, base)), default=base.context)
 
 
 def widths_of(base: Base) -> dict[str, int]:
     """Width of each base that has a sound name, by that name."""
-    names = [*base.ladder, *(name for name in base.models if _known(name))]
+    names = [*base.ladder, *(name for name in base.models if _known(name, base))]
     known = [name for name in names if name in {*base.models, *base.shapes, *ladder.RUNGS}]
     return {name: shape_of(name, base).width for name in known}
 

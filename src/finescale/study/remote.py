@@ -30,7 +30,7 @@ from finescale.study.config import STUDY_FILE
 from finescale.study.lease import WORKER, Lease, alone, hold
 from finescale.study.plan import Step
 from finescale.study.policy import Failure
-from finescale.study.store import CONFLICTS, FOLDERS, SPEC, Store, read_json, write_json
+from finescale.study.store import CONFLICTS, FOLDERS, PLAINLY, SPEC, How, Store, read_json, write_json
 
 ADDRESS = "remote.json"
 MANIFEST = "manifest.json"
@@ -182,9 +182,9 @@ class RemoteStore(Store):
         """Whether a step is finished, wherever it was made."""
         return super().arrived(step) or bool(self._reached[0].exists(self.key(FOLDERS[step.kind], step.id, MANIFEST)))
 
-    def begin(self, step: Step, parts: int = 1, shards: int = 1) -> None:
+    def begin(self, step: Step, how: How = PLAINLY) -> None:
         """Make a step ready for a worker of any machine."""
-        super().begin(step, parts, shards)
+        super().begin(step, how)
         where = FOLDERS[step.kind], f"{step.id}.part"
         self.remove(*where, "error.json")
         self.put(self.key(*where, SPEC), read_json(self.part(step) / SPEC))

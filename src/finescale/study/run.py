@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from finescale import registry
@@ -23,12 +24,14 @@ from finescale.errors import StudyError
 from finescale.study import openmetrics
 from finescale.study.backends import Backend, Ended, Setup
 from finescale.study.lease import Lease, driven
-from finescale.study.lock import Study, write_lock
+from finescale.study.links import refuse_links
+from finescale.study.lock import Study, refuse_what_cannot_run, write_lock
 from finescale.study.pace import Pace, measured, work_of
 from finescale.study.plan import Step
 from finescale.study.policy import Attempt, Breaker, Failure, classify, next_attempt, of_exit
 from finescale.study.shards import shards_of
 from finescale.study.space import refuse_if_too_small
+from finescale.study.store import How
 
 WORK = "finescale.study.worker:work"
 SESSIONS = "sessions.jsonl"
@@ -82,9 +85,12 @@ def run(
 
     Raises:
         InputError: the backend is unknown, or cannot be had as it is asked for; nothing is written then.
-        StudyError: another driver holds the study, the disk cannot hold what it would write, or the same cause of
-            failure struck too often.
+        Refused: no machine there has the memory that training the largest base takes.
+        StudyError: another driver holds the study, a link in its folder leads elsewhere, the disk cannot hold what it
+            would write, or the same cause of failure struck too often.
     """
+    refuse_what_cannot_run(study.spec, memory_at(backend, address))
+    refuse_links(study.folder)
     cpus = max(shards_of(study, step) for step in study.plan.steps.values())
     workers = workers or study.spec.run.workers or max(1, cores() // cpus)
     refuse_if_too_small(study)
@@ -124,6 +130,19 @@ def _setup(study: Study, workers: int, cpus: int, lease: Lease, function: str, a
         options=study.spec.run.slurm,
         folder=study.folder,
     )
+
+
+@cache
+def memory_at(backend: str, address: str | None) -> int | None:
+    """Memory of the largest machine that steps of a backend may get to, bytes; None where nobody can tell.
+
+    A cluster is asked once in the life of a process.
+
+    Raises:
+        InputError: the backend is unknown or cannot be reached.
+    """
+    found: int | None = registry.get("backend", backend).largest_memory(address)
+    return found
 
 
 def cores() -> int:
@@ -197,7 +216,10 @@ class _Driver:
     def submit(self, id: str) -> None:
         """Begin a step and give it to the backend."""
         step = self.steps[id]
-        self.store.begin(step, self.attempts[id].parts, shards_of(self.study, step))
+        asked = self.study.spec.run
+        trust = self.study.plan.trusts_base_of(step)
+        how = How(self.attempts[id].parts, shards_of(self.study, step), asked.keep, trust)
+        self.store.begin(step, how)
         self.begun[id] = time.monotonic()
         self.backend.submit(self.function, self.store.address, id)
 

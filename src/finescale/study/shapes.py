@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from finescale.core import Shape
 from finescale.lab import ladder
-from finescale.study.families import public_base
 from finescale.study.spec import Base
 
 
@@ -15,7 +14,7 @@ def shape_of(name: str, base: Base) -> Shape:
         InputError: it is none of these.
     """
     if name in base.models:
-        return public_base(name).shape
+        return base.published(name).shape
     if name in base.shapes:
         return Shape(vocab=base.vocab, context=base.context, **base.shapes[name].model_dump())
     return ladder.shape(name, base.vocab, base.context)

@@ -11,11 +11,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from finescale import registry
-from finescale.core import FinetuneRecipe, MethodSpec, PretrainRecipe
+from finescale.core import FinetuneRecipe, MethodSpec, PretrainRecipe, PublicBase
 from finescale.lab import probes
 from finescale.lab.corpora.cache import FETCHERS
 from finescale.lab.corpora.recipes import RECIPES
-from finescale.study.families import tokens_of
+from finescale.study.families import public_base, tokens_of
 from finescale.study.fields import (
     ALL,
     ByTask,
@@ -73,6 +73,9 @@ class Base(Section):
     precision: Literal["float32", "bfloat16"] | None = Field(
         default=None, description="what published models are computed in; by default bf16 where the machine has it"
     )
+    trust_remote_code: Annotated[tuple[str, ...], Distinct] = Field(
+        default=(), description="models among these whose own code may be run; by default no code is"
+    )
     pretrain_tokens: Annotated[tuple[Count, ...], Distinct] = ()
     pretraining: Pretraining = "branches"
     languages: Annotated[tuple[str, ...], Some, Distinct] = ("en", "de")
@@ -81,6 +84,14 @@ class Base(Section):
     seed: Seed = 0
     shapes: dict[str, OwnShape] = Field(default={})
     recipe: PretrainRecipe = PretrainRecipe()
+
+    def published(self, name: str) -> PublicBase:
+        """The published model of this name, with its own code where that was asked for.
+
+        Raises:
+            InputError: it cannot be had.
+        """
+        return public_base(name, name in self.trust_remote_code)
 
 
 class Finetune(Section):
@@ -185,7 +196,9 @@ class RunChoice(Section):
     tflops: Positive | None = Field(
         default=None, description="10^12 FLOPs a second that one worker keeps up; used where nothing was measured"
     )
-    memory_gb: Positive | None = Field(default=None, description="most memory a step may hold; by default any")
+    memory_gb: Positive | None = Field(
+        default=None, description="most memory a process of a step may hold; by default any"
+    )
     minutes: Positive | None = Field(default=None, description="longest a step may take; by default any")
     shards: Count | None = Field(
         default=None, description="processes that share the finetuning of one run; by default as memory_gb needs"

@@ -14,9 +14,10 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from finescale.core import fingerprint
 from finescale.errors import Fault, StudyError
@@ -34,6 +35,26 @@ COST = ("seconds", "cpu_seconds", "evaluate_seconds", "peak_memory_bytes", "resu
 """What of a record depends on where and when it was made; it is no part of the result."""
 
 
+@dataclass(frozen=True)
+class How:
+    """How a step is carried out this time, which is no part of what it is.
+
+    Attributes:
+        parts: in how many parts each batch is worked through.
+        shards: processes that share the training.
+        keep: which weights a run leaves: ``[run] keep``.
+        trust: whether code that the base brings may be run.
+    """
+
+    parts: int = 1
+    shards: int = 1
+    keep: Literal["scores", "adapters", "best"] = "scores"
+    trust: bool = False
+
+
+PLAINLY = How()
+
+
 def write_json(path: Path, value: Any, durable: bool = True) -> None:
     """Write strict JSON so that ``path`` either holds all of it or is as it was before.
 
@@ -43,17 +64,25 @@ def write_json(path: Path, value: Any, durable: bool = True) -> None:
         ValueError: the value holds NaN or an infinity.
     """
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    aside = path.with_name(path.name + ".tmp")
     try:
+        aside = aside_of(path)
         aside.write_text(text, encoding="utf-8")
         if durable:
             sync(aside)
         aside.replace(path)
     except OSError:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside_of(path)
         raise
     if durable:
         sync(path.parent)
+
+
+def aside_of(path: Path) -> Path:
+    """Where a file is written before it gets its name; nothing is there any more, not even a link to elsewhere."""
+    aside = path.with_name(f"{path.name}.tmp")
+    aside.unlink(missing_ok=True)
+    return aside
 
 
 def sync(path: Path) -> None:
@@ -69,12 +98,14 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        StudyError: it is missing, cut short or no object.
+        StudyError: it is missing, cut short, no object, or a link, which may lead out of the study.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), encoding="utf-8") as file:
+            value = json.loads(file.read())
     except (OSError, ValueError, RecursionError) as error:
-        raise StudyError(f"{path}: cannot be read: {error}") from error
+        why = "it is a link, and a study reads its own files only" if path.is_symlink() else error
+        raise StudyError(f"{path}: cannot be read: {why}") from error
     if not isinstance(value, dict):
         raise StudyError(f"{path}: is not a JSON object")
     return value
@@ -128,19 +159,16 @@ class Store:
         there = {kind: _listing(self.folder / name) for kind, name in FOLDERS.items()}
         return {step.id for step in plan.steps.values() if step.id in there[step.kind]}
 
-    def begin(self, step: Step, parts: int = 1, shards: int = 1) -> None:
-        """Make a step ready for a worker: in its folder, what is to be done, from what, in how many parts a batch.
-
-        ``shards`` is how many processes share the training of it.
-        """
+    def begin(self, step: Step, how: How = PLAINLY) -> None:
+        """Make a step ready for a worker: in its folder, what is to be done, from what, and how."""
         part = self.part(step)
         part.mkdir(parents=True, exist_ok=True)
         for name in PASSING:
             (part / name).unlink(missing_ok=True)
             (part / f"{name}.tmp").unlink(missing_ok=True)
         asked: dict[str, Any] = {"id": step.id, "kind": step.kind, "label": step.label, "needs": step.needs}
-        asked |= {"parts": parts, "shards": shards}
-        write_json(part / SPEC, asked | {"spec": step.spec.model_dump(mode="json")}, durable=False)
+        asked |= {"how": vars(how), "spec": step.spec.model_dump(mode="json")}
+        write_json(part / SPEC, asked, durable=False)
 
     def failure(self, step: Step) -> Failure | None:
         """Why the step last failed, if it did."""
@@ -188,16 +216,21 @@ class Store:
             )
         return record
 
-    def verify(self, plan: Plan) -> list[Fault]:
-        """Read every finished record of the plan; those that are damaged, in the order of their folders."""
-        finished, faults = self.finished(plan), []
+    def read_all(self, plan: Plan) -> tuple[dict[str, str], list[Fault]]:
+        """Read every finished record of the plan once.
+
+        Returns:
+            The digest of each sound one by the step's id, and a fault for each damaged one, in the order of their
+            folders.
+        """
+        finished, faults, digests = self.finished(plan), [], {}
         for step in plan.steps.values():
             if step.id in finished:
                 try:
-                    self.record(step)
+                    digests[step.id] = digest(self.record(step))
                 except StudyError as error:
                     faults.append(Fault(str(self.done(step)), str(error)))
-        return sorted(faults, key=lambda fault: fault.where)
+        return digests, sorted(faults, key=lambda fault: fault.where)
 
     def put_aside(self, steps: Iterable[Step]) -> list[Path]:
         """Move finished steps out of the study into ``damaged/``, so that they are made again; returns where to."""
@@ -279,8 +312,10 @@ def digest_of_all(store: Store, plan: Plan) -> str:
     Raises:
         StudyError: a record is damaged.
     """
-    finished = store.finished(plan)
-    return fingerprint({id: digest(store.record(step)) for id, step in plan.steps.items() if id in finished})
+    digests, faults = store.read_all(plan)
+    if faults:
+        raise StudyError("; ".join(fault.what for fault in faults))
+    return fingerprint(digests)
 
 
 def compare(done: Path, late: Path) -> None:

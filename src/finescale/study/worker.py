@@ -25,7 +25,7 @@ def work(folder: str, step_id: str) -> None:
 def execute(root: Path, part: Path, tell: Teller) -> dict[str, Any]:
     """Do the work of the step whose working folder is ``part`` and return its record."""
     asked = store.read_json(part / "spec.json")
-    spec, needs, parts, shards = (asked[key] for key in ("spec", "needs", "parts", "shards"))
+    spec, needs, how = asked["spec"], asked["needs"], store.How(**asked["how"])
     place = {role: root / store.FOLDERS[_KIND_OF_ROLE[role]] / needed for role, needed in needs.items()}
     match asked["kind"]:
         case "data":
@@ -34,23 +34,22 @@ def execute(root: Path, part: Path, tell: Teller) -> dict[str, Any]:
             if "tokenizer" not in spec:
                 return steps.prepare(DataSpec.model_validate(spec), part, files, tell)
             data = ModelDataSpec.model_validate(spec)
-            name = next(name for name, base in study.digests.models.items() if base.tokenizer == data.tokenizer)
-            return steps.prepare(data, part, files, tell, steps.words(name, part))
+            name, base = next(both for both in study.digests.models.items() if both[1].tokenizer == data.tokenizer)
+            return steps.prepare(data, part, files, tell, steps.words(name, part, base.trust_remote_code))
         case "base" if "revision" in spec:
-            base, models = PublicBase.model_validate(spec), lock.open_study(root).digests.models
-            name = next(name for name, model in models.items() if model.digest == base.digest)
-            return steps.bring(base, name, part, tell)
+            brought, models = PublicBase.model_validate(spec), lock.open_study(root).digests.models
+            name = next(name for name, model in models.items() if model.digest == brought.digest)
+            return steps.bring(brought, name, part, tell)
         case "base":
             return steps.pretrain(
-                BaseSpec.model_validate(spec), part, place["data"], place.get("previous"), tell, parts
+                BaseSpec.model_validate(spec), part, place["data"], place.get("previous"), tell, how.parts
             )
         case "rate":
             search = RateSearch.model_validate(spec)
-            return steps.search_rate(search, part, place["data"], place["base"], tell, parts, shards)
+            return steps.search_rate(search, part, place["data"], place["base"], tell, how.parts, how.shards, how.trust)
         case _:
-            run, keep = RunSpec.model_validate(spec), lock.open_study(root).spec.run.keep
-            folders = place["data"], place["base"], place.get("rate")
-            return steps.finetune(run, part, *folders, tell, parts, keep, shards)
+            run, folders = RunSpec.model_validate(spec), (place["data"], place["base"], place.get("rate"))
+            return steps.finetune(run, part, *folders, tell, how.parts, how.keep, how.shards, how.trust)
 
 
 _KIND_OF_ROLE: dict[str, Kind] = {"data": "data", "base": "base", "previous": "base", "rate": "rate"}

@@ -5,7 +5,7 @@
 #SBATCH --cpus-per-task=2
 #SBATCH --error=/shared/study/queue/jobs/%A_%a_0_log.err
 #SBATCH --job-name=finescale
-#SBATCH --mem=6GB
+#SBATCH --mem=12GB
 #SBATCH --nodes=1
 #SBATCH --open-mode=append
 #SBATCH --output=/shared/study/queue/jobs/%A_%a_0_log.out

@@ -17,7 +17,7 @@ class Setup:
         keep_open: file descriptors every process of the backend holds while it lives; the driver's lease is one, so
             that no second driver starts before the last worker of the first is gone.
         preload: modules that a worker needs, which a backend may import ahead of the steps.
-        memory_bytes: the most a step may hold; None: no limit.
+        memory_bytes: the most a process of a step may hold; None: no limit.
         cpus: processes a step has at most.
         address: the cluster to go to, where a backend has a choice.
         options: what the study says to this backend, in the engine's own words.
@@ -32,6 +32,11 @@ class Setup:
     address: str | None = None
     options: Mapping[str, str | int] = field(default_factory=dict)
     folder: Path = Path()
+
+    @property
+    def step_bytes(self) -> int | None:
+        """The most all processes of a step may hold together; None: no limit."""
+        return None if self.memory_bytes is None else self.memory_bytes * self.cpus
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class Ended:
 
 
 class Backend(Protocol):
-    """Submit, poll, cancel; made from a ``Setup``."""
+    """Submit, poll, cancel; made from a ``Setup``. Before one is made it can be asked where steps would run."""
 
     def submit(self, function: str, folder: str, step: str) -> None:
         """Start ``module:function`` with two strings, a study folder and a step id, in a process of its own."""
@@ -62,3 +67,7 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """End all running steps and leave no process behind."""
+
+    @staticmethod
+    def largest_memory(address: str | None) -> int | None:
+        """Memory of the largest machine that steps may get to, bytes; None where nobody can tell."""

@@ -78,6 +78,11 @@ class LocalBackend:
         self._end_nursery()
         self.running.clear()
 
+    @staticmethod
+    def largest_memory(address: str | None) -> int | None:
+        """Memory of this machine, bytes."""
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
     def _order(self, order: dict[str, object]) -> None:
         if self.nursery is None:
             self.nursery = self._start_nursery()

@@ -18,6 +18,7 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -27,7 +28,10 @@ PR_SET_PDEATHSIG = 1
 
 
 class Nursery:
-    """Children by process id, and the two pipes to the driver; no child may hold more than ``most_bytes`` (0: any)."""
+    """Children by process id, and the two pipes to the driver.
+
+    No process of a child, itself or one it started, may hold more than ``most_bytes`` (0: any).
+    """
 
     def __init__(self, most_bytes: int = 0) -> None:
         self.most_bytes = most_bytes
@@ -106,9 +110,9 @@ class Nursery:
             self.say({"step": step, "exit": code, "peak_memory_bytes": usage.ru_maxrss * unit, "why": why})
 
     def weigh(self) -> None:
-        """End children that hold more memory than they may."""
+        """End children of which a process holds more memory than it may."""
         for child in self.children:
-            if _resident_bytes(child) > self.most_bytes:
+            if any(_resident_bytes(process) > self.most_bytes for process in _family(child)):
                 self.too_large.add(child)
                 self.signal(signal.SIGKILL, only=self.children[child])
 
@@ -148,6 +152,18 @@ class Nursery:
         while self.children:
             self.reap()
             time.sleep(0.01)
+
+
+def _family(process: int) -> Iterator[int]:
+    """A process and all that it started, which a training that is spread has."""
+    yield process
+    try:
+        for thread in os.listdir(f"/proc/{process}/task"):
+            with open(f"/proc/{process}/task/{thread}/children", encoding="ascii") as file:
+                for child in file.read().split():
+                    yield from _family(int(child))
+    except OSError:
+        return
 
 
 def _resident_bytes(process: int) -> int:

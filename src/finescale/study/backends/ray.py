@@ -77,7 +77,7 @@ class RayBackend:
         """Start ``module:function`` with two strings as a task of the cluster."""
         self._connect()
         task = self.ray.remote(carry_out).options(
-            num_cpus=self.setup.cpus, memory=self.setup.memory_bytes, max_retries=0, name=step
+            num_cpus=self.setup.cpus, memory=self.setup.step_bytes, max_retries=0, name=step
         )
         self.tasks[task.remote(function, folder, step, self.setup.preload, sys.path, self.setup.memory_bytes)] = step
 
@@ -111,23 +111,28 @@ class RayBackend:
             self.ray.shutdown()
             self.mine = False
 
-    def _connect(self) -> None:
-        if self.ray.is_initialized():
-            return
-        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-        if address := self.setup.address or os.environ.get("RAY_ADDRESS"):
-            quiet["address"] = address
-        else:
-            cpus = self.setup.workers * self.setup.cpus
-            quiet |= {"num_cpus": cpus, "include_dashboard": False, "_system_config": POLITE}
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    @staticmethod
+    def largest_memory(address: str | None) -> int | None:
+        """What the largest node of the cluster has for tasks and objects; this machine's where it is made here, bytes.
+
+        Raises:
+            InputError: the cluster cannot be reached.
+        """
+        ray = _ray()
+        if not (address or os.environ.get("RAY_ADDRESS") or ray.is_initialized()):
+            return LocalBackend.largest_memory(None)
+        mine = _join(ray, address)
         try:
-            _knock(address or "")
-            self.ray.init(**quiet)
-        except (OSError, ValueError) as error:
-            fix = "ray start --head, or leave --address out for a cluster of this machine"
-            raise InputError(Fault(f"cluster {address}", f"cannot be reached: {error}", fix)) from error
-        self.mine = True
+            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        finally:
+            if mine:
+                ray.shutdown()
+        kinds = ("memory", "object_store_memory")
+        return round(max((sum(node.get(kind, 0) for kind in kinds) for node in nodes), default=0)) or None
+
+    def _connect(self) -> None:
+        cpus = self.setup.workers * self.setup.cpus
+        self.mine = _join(self.ray, self.setup.address, cpus) or self.mine
 
     def _ended(self, task: Any) -> Ended:
         step, errors = self.tasks.pop(task), self.ray.exceptions
@@ -142,6 +147,29 @@ class RayBackend:
         except errors.RayError:
             return Ended(step, -9, why="preempted")
         return Ended(step, code, peak, why)
+
+
+def _join(ray: Any, address: str | None, cpus: int = 1) -> bool:
+    """Be in the cluster at an address, or where there is none in one of this machine; whether that is new.
+
+    Raises:
+        InputError: nobody answers there.
+    """
+    if ray.is_initialized():
+        return False
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+    if address := address or os.environ.get("RAY_ADDRESS"):
+        quiet["address"] = address
+    else:
+        quiet |= {"num_cpus": cpus, "include_dashboard": False, "_system_config": POLITE}
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        _knock(address or "")
+        ray.init(**quiet)
+    except (OSError, ValueError) as error:
+        fix = "ray start --head, or leave --address out for a cluster of this machine"
+        raise InputError(Fault(f"cluster {address}", f"cannot be reached: {error}", fix)) from error
+    return True
 
 
 def _knock(address: str) -> None:

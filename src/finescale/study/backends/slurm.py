@@ -155,6 +155,11 @@ class SlurmBackend:
         self.running.clear()
         shutil.rmtree(self.queue, ignore_errors=True)
 
+    @staticmethod
+    def largest_memory(address: str | None) -> int | None:
+        """That of this machine where the array runs here; what the nodes of a cluster have, sbatch alone knows."""
+        return LocalBackend.largest_memory(None) if address == HERE else None
+
     def _start(self) -> None:
         """Submit one array of as many workers as are wanted."""
         (self.queue / "stop").unlink(missing_ok=True)
@@ -213,8 +218,8 @@ def _executor(setup: Setup, folder: Path) -> Any:
     wanted: dict[str, Any] = {f"slurm_{name}": value for name, value in setup.options.items() if name != "minutes"}
     wanted |= {"name": "finescale", "cpus_per_task": setup.cpus}
     wanted["timeout_min"] = setup.options.get("minutes", MINUTES_OF_A_WORKER)
-    if setup.memory_bytes is not None:
-        wanted["mem_gb"] = setup.memory_bytes / 1e9
+    if setup.step_bytes is not None:
+        wanted["mem_gb"] = setup.step_bytes / 1e9
     try:
         executor.update_parameters(**wanted)
     except (NameError, ValueError, AssertionError) as error:
