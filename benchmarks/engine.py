@@ -109,8 +109,8 @@ def status(folder: Path) -> None:
     one = open_study(folder)
     said = standing(one)
     wall, cpu = time.perf_counter() - began, _cpu() - before
-    findings = len(said["findings"])
-    print(f"status of {said['total']:6} steps, {findings} findings: {wall:6.2f} s of wall time, {cpu:6.2f} s of CPU time")
+    what = f"{said['total']} steps, {len(said['findings'])} findings"
+    print(f"status of {what}: {wall:6.2f} s of wall time, {cpu:6.2f} s of CPU time")
 
 
 def fill(folder: Path, runs: int) -> None:

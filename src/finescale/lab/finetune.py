@@ -115,8 +115,7 @@ def finetune(
         The record; losses are nats per target token. A run that diverged or never beat the untouched base is flagged.
     """
     began = time.perf_counter(), time.process_time()
-    net = model.load(base, trust)
-    shape = model.shape_of(net)
+    shape = model.shape_of(net := model.load(base, trust))
     base_record = json.loads((base / "record.json").read_text())
     method: Method = registry.get("method", spec.method.name)
     learning_rate = _rate(spec, rate, method, shape)
@@ -125,9 +124,8 @@ def finetune(
     sets = evaluate.sets_of(spec, data, parts)
     zero = [evaluate.untouched(net, base, one) for one in sets]
     zero_dev = evaluate.mean_nats(evaluate.untouched_rows(net, base, sets[0], "dev"))
-    seeds, dev_set = (spec.seed_init, spec.seed_order), sets[0].examples("dev")
-    how = spec.method, spec.recipe, learning_rate
-    tuned = _tuned(job, out, net, *how, train_set, dev_set, zero_dev, seeds, tell, parts)
+    how, seeds = (spec.method, spec.recipe, learning_rate), (spec.seed_init, spec.seed_order)
+    tuned = _tuned(job, out, net, *how, train_set, sets[0].examples("dev"), zero_dev, seeds, tell, parts)
     trained = time.perf_counter()
     judged = [evaluate.judge(net, one, tuned.attached.prefix) for one in sets]
     _keep(out, tuned, judged)
