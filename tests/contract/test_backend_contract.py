@@ -162,6 +162,12 @@ def test_closing_leaves_no_process(backend: Backend, tmp_path: Path) -> None:
     assert all(map(gone, pids))
 
 
+def test_it_can_be_asked_what_its_machines_hold_before_it_is_made(name: str) -> None:
+    found = registry.get("backend", name).largest_memory("local" if name == "slurm" else None)
+    own = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert own / 4 < found <= own
+
+
 def test_polling_waits_no_longer_than_asked(backend: Backend, tmp_path: Path) -> None:
     backend.submit(f"{HERE}:sleep", str(tmp_path), "long")
     began = time.monotonic()

@@ -316,10 +316,11 @@ def places(study: Study) -> list[Path]:
         *(study.folder / name for name in (*named, "leases/workers", "index/records.parquet", "fits/power.json")),
         *(study.folder / name for name in ("leases", "index", "queue", "fits", "report", "damaged")),
         *(steps, study.store.done(step), part, *(part / name for name in inside)),
+        study.store.done(study.plan.of("base")[0]) / "untouched-test.parquet",
     ]
 
 
-@pytest.mark.parametrize("number", range(22))
+@pytest.mark.parametrize("number", range(23))
 def test_nothing_is_written_through_a_link_and_it_is_said(
     tmp_path: Path, number: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -329,7 +330,7 @@ def test_nothing_is_written_through_a_link_and_it_is_said(
     for name in ("file", "folder/record.json", "folder/spec.json", "folder/driver.json"):
         (elsewhere / name).write_text("mine")
     before = outside(elsewhere)
-    assert len(places(study)) == 22
+    assert len(places(study)) == 23
     place = places(study)[number]
     place.parent.mkdir(parents=True, exist_ok=True)
     is_file = "." in place.name and place.suffix != ".part" and place.parent != study.folder / "runs"

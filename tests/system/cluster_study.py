@@ -56,6 +56,22 @@ def real_study(folder: Path, corpus: str) -> Study:
     return Study(folder, tiny(config.read(folder)), Digests(corpus=corpus, tasks={}), {})
 
 
+def made_at_home_and_on(backend: str, folder: Path, address: str | None = None) -> tuple[Study, Study]:
+    """A miniature study that was really made, here and on a backend; the two agree to the digest.
+
+    ``folder`` holds the cache that ``FINESCALE_CACHE`` names.
+    """
+    from tiny_corpus import write_tiny_corpus
+
+    corpus = write_tiny_corpus(folder / "cache", documents=1600)
+    home, there = (real_study(folder / name, corpus) for name in ("home", "there"))
+    assert run(home, workers=2).complete
+    assert run(there, workers=2, backend=backend, address=address).complete
+    assert store.digest_of_all(home.store, home.plan) == store.digest_of_all(there.store, there.plan)
+    assert left_behind(there.folder) == []
+    return home, there
+
+
 def results(study: Study) -> dict[str, dict[str, Any]]:
     """What every step of a finished study found."""
     assert study.store.finished(study.plan) == set(study.plan.steps)

@@ -19,16 +19,14 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent / "fast"), str(HERE.parent)]
 
 import cluster_study  # noqa: E402
-from cluster_study import left_behind, opened, real_study, results, start  # noqa: E402
+from cluster_study import left_behind, made_at_home_and_on, opened, results, start  # noqa: E402
 from ray.cluster_utils import Cluster  # noqa: E402
 from test_kills import shrink  # noqa: E402
-from tiny_corpus import write_tiny_corpus  # noqa: E402
 
 from finescale.errors import InputError  # noqa: E402
 from finescale.study import store  # noqa: E402
 from finescale.study.backends import Setup  # noqa: E402
 from finescale.study.backends.ray import POLITE, RayBackend  # noqa: E402
-from finescale.study.run import run  # noqa: E402
 
 pytestmark = pytest.mark.slow
 NODE_KILLS = 30
@@ -47,16 +45,12 @@ def test_the_same_study_at_home_and_on_ray_gives_the_same_records(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FINESCALE_CACHE", str(tmp_path / "cache"))
-    corpus = write_tiny_corpus(tmp_path / "cache", documents=1600)
-    home, cluster = (real_study(tmp_path / name, corpus) for name in ("home", "cluster"))
-    assert run(home, workers=2).complete
-    assert run(cluster, workers=2, backend="ray").complete
+    home, cluster = made_at_home_and_on("ray", tmp_path)
     digests = [
         {step.id: store.digest(study.store.record(step)) for step in study.plan.steps.values()}
         for study in (home, cluster)
     ]
     assert digests[0] == digests[1]
-    assert store.digest_of_all(home.store, home.plan) == store.digest_of_all(cluster.store, cluster.plan)
     for step in home.plan.of("run"):
         rows = [(study.store.done(step) / "rows.parquet").read_bytes() for study in (home, cluster)]
         assert rows[0] == rows[1], "the sums of every test example are the same too"
@@ -75,6 +69,18 @@ def cluster() -> Iterator[Cluster]:
         made.add_node(num_cpus=1)
     yield made
     made.shutdown()
+
+
+def test_a_cluster_is_asked_what_its_largest_node_has(cluster: Cluster) -> None:
+    """Not what the driver's own machine has, nor the head, which takes no steps; and a grown cluster is not refused."""
+    cluster.add_node(num_cpus=1, memory=7_000_000_000_000, object_store_memory=100_000_000)
+    assert RayBackend.largest_memory(cluster.address) == 7_000_100_000_000
+    assert not ray.is_initialized(), "whoever only asked has left again"
+    for node in list(cluster.worker_nodes):
+        cluster.remove_node(node)
+    deadline = time.monotonic() + 30
+    while RayBackend.largest_memory(cluster.address) is not None:
+        assert time.monotonic() < deadline, "where no node takes steps nobody can tell"
 
 
 def busy(folder: Path) -> bool:

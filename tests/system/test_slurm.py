@@ -13,12 +13,10 @@ submitit = pytest.importorskip("submitit", reason="needs finescale[slurm]")
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent / "fast"), str(HERE.parent)]
 
-from cluster_study import left_behind, opened, real_study, results  # noqa: E402
+from cluster_study import left_behind, made_at_home_and_on, opened, results  # noqa: E402
 from kill_study import WORK  # noqa: E402
-from tiny_corpus import write_tiny_corpus  # noqa: E402
 
 from finescale.errors import InputError  # noqa: E402
-from finescale.study import store  # noqa: E402
 from finescale.study.backends import Setup  # noqa: E402
 from finescale.study.backends.slurm import HERE as LOCAL  # noqa: E402
 from finescale.study.backends.slurm import SlurmBackend, pull  # noqa: E402
@@ -65,12 +63,7 @@ def test_an_array_on_this_machine_makes_the_study_as_the_local_backend_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FINESCALE_CACHE", str(tmp_path / "cache"))
-    corpus = write_tiny_corpus(tmp_path / "cache", documents=1600)
-    home, array = (real_study(tmp_path / name, corpus) for name in ("home", "array"))
-    assert run(home, workers=2).complete
-    assert run(array, workers=2, backend="slurm", address=LOCAL).complete
-    assert store.digest_of_all(home.store, home.plan) == store.digest_of_all(array.store, array.plan)
-    assert left_behind(array.folder) == []
+    _, array = made_at_home_and_on("slurm", tmp_path, LOCAL)
     assert not (array.folder / "queue").exists()
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from finescale.errors import StudyError
 
 STEPS = ("data", "bases", "rates", "runs")
-"""Folders of steps: what is inside of a finished one is not written any more."""
+"""Folders of steps. Inside of a finished one nothing is written any more, but in bases, which keep scores of their own.
+"""
 OTHERS = ("index", "leases", "queue", "fits", "report", "damaged")
 FILES = ("study.lock.json", "sessions.jsonl", "conflicts.jsonl", "openmetrics.prom", "remote.json")
 MOST_NAMED = 5
@@ -44,7 +45,7 @@ def links(folder: Path) -> Iterator[str]:
         for step in _entries(folder / name):
             if step.is_symlink():
                 yield step.path
-            elif step.name.endswith(".part"):
+            elif step.name.endswith(".part") or name == "bases":
                 yield from _below(step.path)
     for name in OTHERS[:-1]:
         yield from _below(folder / name)

@@ -113,7 +113,9 @@ class RayBackend:
 
     @staticmethod
     def largest_memory(address: str | None) -> int | None:
-        """What the largest node of the cluster has for tasks and objects; this machine's where it is made here, bytes.
+        """What the largest node that takes tasks has for them and their objects; this machine's where Ray starts here.
+
+        None where no node takes tasks yet, as in a cluster that grows when it is asked.
 
         Raises:
             InputError: the cluster cannot be reached.
@@ -123,7 +125,7 @@ class RayBackend:
             return LocalBackend.largest_memory(None)
         mine = _join(ray, address)
         try:
-            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
         finally:
             if mine:
                 ray.shutdown()
