@@ -87,7 +87,7 @@ def call(words: list[str]) -> int:
 
 def _trace() -> None:
     if os.environ.get(DEBUG):
-        traceback.print_exc()
+        told.print(traceback.format_exc(), soft_wrap=True)
 
 
 @app.callback()
