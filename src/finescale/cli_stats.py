@@ -88,6 +88,7 @@ def fit_table(
     body = {
         "law": law,
         "findings": [str(finding) for finding in runs.findings],
+        "notes": fits.about["notes"],
         "table": _records(fits.table()),
         "status": {label: {"name": s.name, "sentence": s.sentence} for label, s in fits.status.items()},
         "held_out": _records(held),
@@ -142,10 +143,12 @@ def _nothing_of_fitting(given: dict[str, Any]) -> None:
 
 
 def _run(text: str, fits: Fits) -> dict[str, Any]:
+    from finescale.stats.runs import size
+
     named = pairs(text.split(","), "--at")
     try:
         return {
-            name: float(value) if name in fits.factors else _as_in_groups(value, name, fits)
+            name: size(value) if name in fits.factors else _as_in_groups(value, name, fits)
             for name, value in named.items()
         }
     except ValueError as error:

@@ -118,7 +118,7 @@ def test_loss_falls_in_examples_and_in_size_for_positive_exponents(law, factors,
 @settings(max_examples=15, deadline=None)
 @given(data=st.data())
 def test_examples_without_end_leave_the_floor_and_what_only_size_removes(law, factors, data) -> None:
-    """At the limit no exponent of examples and no onset matters; of the built-in laws only the additive keeps a part."""
+    """At the limit no exponent of examples and no onset matters; of the built-in laws only the sum keeps a part."""
     theta, coef = data.draw(_truths(law, factors))
     z = np.column_stack([np.full((5, len(factors)), np.log(3e4)), np.full(5, 1e5)])
     with np.errstate(over="ignore"):

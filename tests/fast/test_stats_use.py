@@ -10,6 +10,7 @@ import pytest
 
 import finescale as fs
 from finescale.stats.critical import eq3
+from finescale.stats.runs import size
 from finescale.stats.uncertainty import noise_of
 
 mpl.use("Agg")
@@ -298,6 +299,46 @@ def test_six_digits_do_not_look_copied_and_chance_is_not_taken_for_it() -> None:
     for digits in (2, 4, 6):
         found = fs.read_runs(many.assign(loss=np.round(rng.uniform(1, 4, 3000), digits)))
         assert "shared decimals" not in {finding.kind for finding in found.findings}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1000", 1e3), ("1e3", 1e3), ("1,000", 1e3), ("160M", 1.6e8), ("1.4B", 1.4e9), ("8k", 8e3), (" 2 t ", 2e12)],
+)
+def test_sizes_are_read_as_people_write_them(text: str, value: float) -> None:
+    assert size(text) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("text", ["", "k", "1,00", "1,5", "10,0000", "5 apples", "1.4BB", "small"])
+def test_what_is_no_size_is_not_guessed(text: str) -> None:
+    with pytest.raises(ValueError, match="could not convert"):
+        size(text)
+
+
+def test_written_sizes_are_numbers_and_said_to_be_and_others_are_faults() -> None:
+    runs = pd.DataFrame({"model_params": ["160M", "410M", "1.4B", None], "examples": ["1k", "2,000", 4000, 8000]})
+    table = fs.read_runs(runs.assign(loss=[3.0, 2.7, 2.5, 2.4]))
+    assert table.frame["model_params"].tolist()[:3] == [1.6e8, 4.1e8, 1.4e9]
+    assert table.frame["examples"].tolist() == [1e3, 2e3, 4e3, 8e3]
+    found = [finding for finding in table.findings if finding.kind == "written size"]
+    assert [finding.rows for finding in found] == [(0, 1, 2), (0, 1)]
+    assert found[0].sentence == "model_params: sizes are read as numbers, the first as 160,000,000"
+    with pytest.raises(fs.InputError, match="column 'examples': is not a number in row 1 — first: 'many'"):
+        fs.read_runs(pd.DataFrame({"examples": ["1k", "many"], "loss": [3.0, 2.7]}))
+
+
+def test_tasks_taken_as_one_curve_are_noted_until_by_tells_them_apart() -> None:
+    n = 100 * 2.0 ** np.arange(6)
+    both = pd.concat(
+        [pd.DataFrame({"task": t, "examples": n, "loss": c * n**-0.3 + 1}) for t, c in (("mt", 5), ("s", 9))]
+    )
+    mixed = fs.fit(both, "power", draws=5)
+    assert mixed.about["notes"] == [
+        "task has 2 values that neither by nor factor tells apart: their runs are taken as one curve; "
+        "name task in by if they are not"
+    ]
+    assert "note: task has 2 values" in str(mixed)
+    assert fs.fit(both, "power", by="task", draws=5).about["notes"] == []
 
 
 CURVE = {"examples": [100.0, 200.0, 400.0, 800.0, 1600.0], "loss": [3.0, 2.7, 2.51, 2.4, 2.33]}

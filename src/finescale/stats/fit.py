@@ -94,7 +94,7 @@ def fit(
     groups = _groups(usable, (*factors, "examples"), by, y, hold_out or {})
     fits = Fits(law, factors, by, [], seed, y, left_out)
     fits.about = {"objective": objective, "hold_out": hold_out or {}, "share": list(share), "draws": draws}
-    fits.about["protocol"] = protocol
+    fits.about |= {"protocol": protocol, "notes": _mixed(usable, factors, by)}
     if protocol is not None:
         fits.groups = [_two_stage(group, factors[0], draws, seed) for group in groups]
     elif law == "auto":
@@ -163,6 +163,17 @@ def _given(table: Runs, names: tuple[str, ...]) -> tuple[pd.DataFrame, tuple[str
             said.append(f"{len(rows)} of {len(table)} ({table.places(rows)}) do not give {name}")
             frame = frame.drop(rows)
     return frame, tuple(said)
+
+
+def _mixed(frame: pd.DataFrame, factors: tuple[str, ...], by: tuple[str, ...]) -> list[str]:
+    """A sentence for each word that tells runs apart which this fit takes for one: another task is no replicate."""
+    said = []
+    for name in ("task", "method", "base"):
+        told = [*by, *(name for name in (*factors, "examples") if name in frame)]
+        if name in frame and name not in by and (frame.groupby(told, dropna=False)[name].nunique() > 1).any():
+            what = f"{name} has {frame[name].nunique()} values that neither by nor factor tells apart"
+            said.append(f"{what}: their runs are taken as one curve; name {name} in by if they are not")
+    return said
 
 
 def _check(

@@ -399,7 +399,8 @@ class Fits:
         states = [f"{label}: {status}" for label, status in self.status.items()]
         schemes = {fit.diagnostics.get("scheme") for fit in self.groups if fit.fitted}
         how = [f"90 % intervals: {WORDS.get(str(scheme), str(scheme))}" for scheme in sorted(map(str, schemes))]
-        return "\n".join([head, body, *states, *how, *(f"left out: {line}" for line in self.left_out)])
+        notes = [f"note: {line}" for line in self.about.get("notes", [])]
+        return "\n".join([head, body, *states, *how, *notes, *(f"left out: {line}" for line in self.left_out)])
 
 
 def stream(*key: Any) -> np.random.Generator:

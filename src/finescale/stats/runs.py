@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,9 @@ from finescale.stats.paths import file_there
 _MOST_COPIES = 20
 KEYS = ("task", "method", "base", "family")
 CANONICAL = (*KEYS, *FACTORS, "loss", "seed")
+# Sizes as people write them: 1,000 and 160M and 1.4B.
+_WRITTEN = re.compile(r"\s*(\d+(?:\.\d*)?|\d{1,3}(?:,\d{3})+)\s*([kmbgt]?)\s*", re.IGNORECASE)
+_LETTERS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
 _READERS: dict[str, Any] = {
     ".csv": pd.read_csv,
     ".tsv": lambda path: pd.read_csv(path, sep="\t"),
@@ -108,11 +112,55 @@ def read_runs(source: str | Path | pd.DataFrame, columns: dict[str, str] | None 
     _check_renames(frame, columns or {})
     frame = frame.rename(columns=columns or {}).reset_index(drop=True)
     places = Places() if isinstance(source, pd.DataFrame) else _PLACES.get(Path(source).suffix, Places())
+    frame, written = _sizes(frame)
     with collecting() as faults:
         _check_columns(frame, places, faults)
     numbers = {name: pd.to_numeric(frame[name]).astype(float) for name in (*FACTORS, "loss") if name in frame}
     frame = frame.assign(**numbers)
-    return Runs(frame, tuple(_findings(frame, places)), places)
+    return Runs(frame, (*written, *_findings(frame, places)), places)
+
+
+def size(text: str) -> float:
+    """A size as people write it: ``1000``, ``1,000``, ``1e3``, ``160M``, ``1.4B`` (k, M, B or G, T; either case).
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = _WRITTEN.fullmatch(text)
+    return float(found[1].replace(",", "")) * _LETTERS[found[2].lower()] if found else float(text)
+
+
+def _sizes(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Finding]]:
+    """The frame with sizes that are written with letters or commas as numbers, and a finding for each such column."""
+    said = []
+    for name in FACTORS:
+        if list(frame.columns).count(name) != 1 or pd.api.types.is_numeric_dtype(frame[name]):
+            continue
+        cells = frame[name].map(_size_or_cell)
+        changed = frame.index[frame[name].map(lambda cell: isinstance(cell, str) and not _is_number(cell))]
+        changed = changed[[isinstance(cells[row], float) for row in changed]]
+        frame = frame.assign(**{name: cells})
+        if len(changed):
+            first = f"{frame[name][changed[0]]:,.15g}"
+            said.append(
+                Finding("written size", tuple(changed), f"{name}: sizes are read as numbers, the first as {first}")
+            )
+    return frame, said
+
+
+def _size_or_cell(cell: Any) -> Any:
+    try:
+        return size(cell) if isinstance(cell, str) else cell
+    except ValueError:
+        return cell
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _load(source: str | Path | pd.DataFrame) -> pd.DataFrame:
@@ -309,7 +357,7 @@ def _curve_findings(frame: pd.DataFrame) -> Iterator[Finding]:
 def _label(told: dict[str, Any]) -> str:
     """A curve's name: its words, or else its numbers."""
     words = [str(value) for name, value in told.items() if name in (*KEYS, "seed")]
-    return " ".join(words or [f"{name}={value:g}" for name, value in told.items()]) or "the only curve"
+    return " ".join(words or [f"{name}={value:g}" for name, value in told.items()]) or "the table, taken as one curve"
 
 
 def _straight(level: _Levels) -> np.ndarray:
