@@ -67,7 +67,7 @@ def rivals(name: str) -> list[str]:
 
 
 # Tables are made until coverage is known to this standard error, for curves and for new runs; at least and at most:
-_ERROR, _FEWEST, _MOST = 0.015, 40, 400
+_ERROR, _FEWEST, _MOST = 0.015, 60, 400
 BAR = (0.88, 0.92)
 # A parameter is identified in a fit whose 90 % interval spans less than this factor.
 _SPANS = 4.0

@@ -26,7 +26,7 @@ WORDS: dict[str, str] = {
     "two-level": "losses redrawn around the fit with noise per base and per run (too few clusters to resample)",
     "residual": "losses redrawn around the fit with noise per run (too few clusters to resample)",
 }
-FEWEST_CLUSTERS = 12
+FEWEST_CLUSTERS = 30
 # Degrees of freedom lent to one group's noise by the other groups of the same table.
 LENT = 3.0
 # Below half a degree of freedom bases say nothing; their noise is then taken to be like that of runs, give or take.
