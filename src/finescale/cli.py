@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from finescale import cli_engine, cli_metrics, cli_paper, cli_stats
+from finescale import cli_engine, cli_exchange, cli_metrics, cli_paper, cli_stats
 from finescale.errors import Fault, FinescaleError, InputError
 from finescale.terminal import InertConsole, out, say, told
 
@@ -215,6 +215,8 @@ app.command()(cli_stats.forecast)
 app.command()(cli_stats.compare)
 app.command()(cli_paper.tables)
 app.command()(cli_paper.claims)
+app.command(name="import")(cli_exchange.import_)
+app.command()(cli_exchange.export)
 app.add_typer(cli_metrics.app, name="metrics")
 
 
@@ -262,12 +264,13 @@ def report(folder: Folder) -> None:
 
 @app.command(name="list")
 def list_names(
-    what: Annotated[str, typer.Argument(metavar="laws|methods|tasks|metrics|backends|bases")], as_json: Json = False
+    what: Annotated[str, typer.Argument(metavar="laws|methods|tasks|metrics|backends|bases|sources")],
+    as_json: Json = False,
 ) -> None:
     """List what there is to choose from."""
     from finescale.study.catalogue import catalogue
 
-    entries = catalogue(what)
+    entries = cli_exchange.sources() if what == "sources" else catalogue(what)
     if as_json:
         say(entries)
         return

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent.parent
 SOURCE = ROOT / "src" / "finescale"
 FILES = sorted(SOURCE.rglob("*.py"))
 FLOORS = {"errors": 0, "core": 0, "registry": 0, "stats": 1, "lab": 1, "study": 2, "demo": 2}
-FLOORS |= {"terminal": 3, "report": 3, "cli": 4}
+FLOORS |= {"terminal": 3, "report": 3, "exchange": 3, "cli": 4}
 
 
 def room(module: str) -> str:

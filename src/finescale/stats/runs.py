@@ -26,7 +26,7 @@ _READERS: dict[str, Any] = {
     ".csv": pd.read_csv,
     ".tsv": lambda path: pd.read_csv(path, sep="\t"),
     ".parquet": pd.read_parquet,
-    ".jsonl": lambda path: pd.read_json(path, lines=True),
+    ".jsonl": lambda path: pd.read_json(path, lines=True, precise_float=True),
 }
 
 
@@ -108,7 +108,7 @@ def read_runs(source: str | Path | pd.DataFrame, columns: dict[str, str] | None 
     Raises:
         InputError: the file cannot be read, a column is missing or not a number; every fault is listed.
     """
-    frame = _load(source)
+    frame = load_frame(source)
     _check_renames(frame, columns or {})
     frame = frame.rename(columns=columns or {}).reset_index(drop=True)
     places = Places() if isinstance(source, pd.DataFrame) else _PLACES.get(Path(source).suffix, Places())
@@ -163,7 +163,12 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _load(source: str | Path | pd.DataFrame) -> pd.DataFrame:
+def load_frame(source: str | Path | pd.DataFrame) -> pd.DataFrame:
+    """The table as it stands, whatever its columns: CSV, TSV, Parquet or JSONL.
+
+    Raises:
+        InputError: there is no such file, or it cannot be read.
+    """
     if isinstance(source, pd.DataFrame):
         return source.copy()
     if not isinstance(source, str | Path):

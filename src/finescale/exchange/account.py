@@ -1,0 +1,140 @@
+"""What an import says of itself: what it took, skipped and noticed, what it could not know and which flag gives it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from finescale.core import FACTORS
+from finescale.exchange.found import Skipped
+from finescale.stats.runs import Runs
+
+AS_IN = {"examples": "1000", "seed": "0", "model_params": "85e6", "pretrain_tokens": "3e11", "pet_params": "1e6"}
+MOST = 12
+MISSING = "missing value"
+"""Findings of this kind say again what is not known."""
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """A column that a source does not tell of some runs.
+
+    Attributes:
+        column: its canonical name.
+        runs: those that lack it.
+        of: how many there are.
+        offered: of how many it could be worked out.
+        scores: for ``loss``, what the runs were scored by.
+    """
+
+    column: str
+    runs: tuple[str, ...]
+    of: int
+    offered: int = 0
+    scores: tuple[str, ...] = ()
+
+    @property
+    def what(self) -> str:
+        """That it is not known, and of how many runs."""
+        return f"is not known for {len(self.runs)} of {self.of} runs" + (
+            f" ({', '.join(self.runs[:3])}{' …' if len(self.runs) > 3 else ''})" if len(self.runs) < self.of else ""
+        )
+
+    @property
+    def way(self) -> str:
+        """The flags that give it."""
+        if self.column == "loss":
+            scores = ", ".join(self.scores[:MOST]) or "none was written down: evaluate the runs"
+            return f"say which score it is: --loss NAME, or --loss '1 - NAME' where higher is better; scores: {scores}"
+        ways = [f"--set {self.column}={AS_IN.get(self.column, 'NAME')}", f"--from-name '{self._pattern}'"]
+        ways.append(f"--facts FILE.csv with columns run and {self.column}")
+        if self.offered:
+            ways.insert(0, f"--accept {self.column}, which the logged speeds imply for {self.offered} runs")
+        return ", or ".join(ways)
+
+    @property
+    def _pattern(self) -> str:
+        """How the column may stand in runs' names."""
+        short = {"examples": "n", "seed": "s", "model_params": "m", "pretrain_tokens": "t", "pet_params": "p"}
+        return rf"{short[self.column]}(?P<{self.column}>\d+)" if self.column in short else f"^(?P<{self.column}>[^-]+)"
+
+
+@dataclass(frozen=True)
+class Imported:
+    """Runs that were read from other tools' files, and the account of it.
+
+    Attributes:
+        source: what they were read from.
+        runs: the table; rows that no fit should use are flagged.
+        loss: which score the loss is, and which of its values; empty where the source has a column for it.
+        skipped: what looked like a run and was not taken.
+        notes: sentences, and of how many runs they are true.
+        unknown: columns that some runs lack.
+        varying: settings that differ between runs and are no column.
+    """
+
+    source: str
+    runs: Runs
+    loss: str
+    skipped: tuple[Skipped, ...]
+    notes: dict[str, int]
+    unknown: tuple[Unknown, ...]
+    varying: tuple[str, ...]
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """One row per run, canonical columns first."""
+        return self.runs.frame
+
+    def __str__(self) -> str:
+        usable = len(self.runs.usable)
+        aside = f", {usable} of them usable in fits" if usable < len(self.frame) else ""
+        lines = [f"Taken: {len(self.frame)} runs{aside}" + (f"; loss is {self.loss}" if self.loss else "")]
+        lines += [f"  {line}" for line in _columns(self.frame)]
+        lines += _listed("Skipped", [f"{one.place}: {one.why}" for one in self.skipped])
+        lines += _listed("Noted", [f"{count} runs: {note}" for note, count in self.notes.items()])
+        lines += _listed("", [str(finding) for finding in self.runs.findings if finding.kind != MISSING])
+        lines += _listed("Not known", [f"{one.column} {one.what}: {one.way}" for one in self.unknown])
+        if self.varying:
+            more = f" and {len(self.varying) - MOST} more" if len(self.varying) > MOST else ""
+            lines.append(f"Differ between runs, and are no column: {', '.join(self.varying[:MOST])}{more}.")
+            lines.append("  --column THEIRS=OURS takes one, as --column n_train=examples")
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The account as plain data; the table has its own file."""
+        return {
+            "source": self.source,
+            "runs": len(self.frame),
+            "usable": len(self.runs.usable),
+            "columns": list(self.frame.columns),
+            "loss": self.loss,
+            "skipped": [{"place": str(one.place), "why": one.why} for one in self.skipped],
+            "notes": [{"note": note, "runs": count} for note, count in self.notes.items()],
+            "findings": [str(finding) for finding in self.runs.findings],
+            "unknown": [{"column": one.column, "runs": list(one.runs), "way": one.way} for one in self.unknown],
+            "varying": list(self.varying),
+        }
+
+
+def _listed(head: str, lines: list[str]) -> list[str]:
+    more = [f"  and {len(lines) - MOST} more"] if len(lines) > MOST else []
+    return [*([head] if head and lines else []), *(f"  {line}" for line in lines[:MOST]), *more]
+
+
+def _columns(frame: pd.DataFrame) -> list[str]:
+    """What the runs are, column by column: the words with their counts, the numbers with their range."""
+    lines = []
+    for name in ("task", "method", "base"):
+        if name in frame and frame[name].notna().any():
+            counts = frame[name].value_counts()
+            said = ", ".join(f"{word} ({count})" for word, count in counts.head(6).items())
+            lines.append(f"{name}: {said}" + (f" and {len(counts) - 6} more" if len(counts) > 6 else ""))
+    for name in (*FACTORS, "loss", "seed"):
+        if name in frame and len(values := pd.to_numeric(frame[name], errors="coerce").dropna()):
+            levels = f", {values.nunique()} levels" if name != "loss" and values.nunique() > 1 else ""
+            span = f"{values.min():,.6g}" + (f" to {values.max():,.6g}{levels}" if values.nunique() > 1 else "")
+            lines.append(f"{name}: {span}")
+    return lines

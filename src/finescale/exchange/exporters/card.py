@@ -1,0 +1,97 @@
+"""A section for a model card: the runs behind a choice, with the best one's loss as ``model-index`` metadata."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from finescale.errors import Fault, InputError
+from finescale.exchange.hand_on import Exporter, check_runs, lacking
+from finescale.stats.runs import read_runs
+
+START, END = "<!-- finescale -->", "<!-- /finescale -->"
+SECTION = re.compile(rf"{re.escape(START)}.*?{re.escape(END)}", re.S)
+BARE = f"---\n{{{{ card_data }}}}\n---\n\n{START}{END}\n"
+METRIC, UNIT = "nll", "Test loss (nats per target token)"
+
+
+def write(frame: pd.DataFrame, title: str, to: str) -> str:
+    """Write a card, or bring the section of a card that is there up to date; the rest of it is kept.
+
+    Raises:
+        Refused: ``huggingface_hub`` is not installed.
+        InputError: no run can be used, or the file is no card.
+    """
+    try:
+        from huggingface_hub import EvalResult, ModelCard, ModelCardData
+    except ImportError:
+        raise lacking("huggingface_hub", "lab") from None
+    check_runs(frame)
+    usable = read_runs(frame).usable
+    if not len(usable):
+        raise InputError(Fault("table", "has no usable run", "flagged runs are not for a card"))
+    best = _best(usable)
+    results = [
+        EvalResult(
+            task_type="text-generation",
+            dataset_type=str(row.get("task", title)),
+            dataset_name=str(row.get("task", title)),
+            metric_type=METRIC,
+            metric_name=UNIT,
+            metric_value=float(row["loss"]),
+        )
+        for row in best
+    ]
+    path = Path(to)
+    try:
+        card: Any = (
+            ModelCard.load(path)
+            if path.is_file()
+            else ModelCard.from_template(ModelCardData(), template_str=START + END)
+        )
+        card.data.model_name, card.data.eval_results = title, results
+        section = _section(usable, best)
+        text = SECTION.sub(lambda _: section, card.text) if SECTION.search(card.text) else f"{card.text}\n\n{section}\n"
+        card.text = text
+        card.save(path)
+    except (OSError, ValueError) as error:
+        raise InputError(Fault(to, f"cannot be a model card: {error}", "name another file")) from error
+    return f"the section of {len(usable)} runs in {to}"
+
+
+def _best(usable: pd.DataFrame) -> list[dict[str, Any]]:
+    """The run with the lowest loss of each task."""
+    groups = usable.groupby("task", dropna=False) if "task" in usable else [("", usable)]
+    lowest = [part.sort_values("loss").iloc[0].dropna() for _, part in groups]
+    return [{str(name): value for name, value in row.items()} for row in lowest]
+
+
+def _section(usable: pd.DataFrame, best: list[dict[str, Any]]) -> str:
+    by = [name for name in ("task", "base", "method", "pet_size", "examples") if name in usable]
+    rows = usable.groupby(by, dropna=False)["loss"].agg(["mean", "std", "size"]).reset_index()
+    lines = ["## Finetuning runs", ""]
+    for row in best:
+        said = [f"{name} {_cell(row[name])}" for name in by if name in row]
+        lines.append(f"Lowest test loss: {row['loss']:.4f} nats per target token ({', '.join(said)}).")
+    lines += ["", f"| {' | '.join([*by, 'loss', 'spread', 'runs'])} |", f"|{'---|' * (len(by) + 3)}"]
+    for level in rows.to_dict("records"):
+        spread = f"{level['std']:.4f}" if level["size"] > 1 else "one run"
+        cells = [*(_cell(level[name]) for name in by), f"{level['mean']:.4f}", spread, str(level["size"])]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", "Loss: nats per target token. Spread: standard deviation between the runs of one row."]
+    return "\n".join([START, *lines, END])
+
+
+def _cell(value: object) -> str:
+    """A value inside a Markdown table: no bar, no line break, no tag; numbers as they are read."""
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:,.10g}"
+    text = " ".join(str(value).split())
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+
+
+EXPORTER = Exporter("card", "a model card's section, with model-index metadata", write)

@@ -1,0 +1,23 @@
+"""A table of runs as CSV, Parquet or JSONL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from finescale.exchange.hand_on import Exporter
+from finescale.exchange.tables import write_table
+
+
+def write(frame: pd.DataFrame, title: str, to: str) -> str:
+    """Write the table as it is.
+
+    Raises:
+        InputError: it cannot be written there.
+    """
+    write_table(frame, Path(to))
+    return f"{len(frame)} runs in {to}"
+
+
+EXPORTER = Exporter("table", "a table: .csv, .parquet or .jsonl", write)

@@ -1,0 +1,97 @@
+"""Hand runs on to other tools: which exporters there are, and what each is given."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+
+import pandas as pd
+
+from finescale.core import FACTORS
+from finescale.errors import Fault, InputError, Refused, near
+from finescale.exchange import exporters
+from finescale.exchange.ask import given, plain
+from finescale.exchange.found import Fact
+from finescale.exchange.gather import LEAST
+from finescale.exchange.known import KEPT
+from finescale.stats.runs import KEYS
+
+SETTINGS = (*KEYS, *FACTORS, "seed", *KEPT)
+"""Columns that say what a run is; every other number is a score of it."""
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """A place that runs are handed on to.
+
+    Attributes:
+        name: as ``finescale export NAME`` has it.
+        summary: what it writes, in a few words.
+        write: writes a table of runs under a title to a place, and says what it wrote; raises ``Refused`` where the
+            tool is not installed and ``InputError`` where nothing can be written.
+    """
+
+    name: str
+    summary: str
+    write: Callable[[pd.DataFrame, str, str], str]
+
+
+@dataclass(frozen=True)
+class Handed:
+    """A run as trackers take it: what it is, what it scored, and why no fit should use it."""
+
+    name: str
+    settings: dict[str, Fact]
+    scores: dict[str, float]
+    words: dict[str, str]
+    flag: str
+
+
+def names() -> list[str]:
+    """Exporters there are, by the names of their files."""
+    return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(exporters.__path__))
+
+
+def exporter(name: str) -> Exporter:
+    """The exporter of a name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in names():
+        raise InputError(Fault(f"export {name!r}", "is unknown", near(name, names())))
+    found: Exporter = import_module(f"{exporters.__name__}.{name.replace('-', '_')}").EXPORTER
+    return found
+
+
+def handed(frame: pd.DataFrame) -> list[Handed]:
+    """The rows of a table as trackers take them; cells that say nothing are left out."""
+    runs = []
+    for index, row in enumerate(frame.to_dict("records")):
+        cells = {str(name): plain(value) for name, value in row.items() if given(value)}
+        name = str(cells.pop("run", f"run-{index}"))
+        flag = str(cells.pop("flag", ""))
+        known = {column: value for column, value in cells.items() if column in SETTINGS}
+        rest = {column: value for column, value in cells.items() if column not in SETTINGS}
+        numbers = {c: float(v) for c, v in rest.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+        words = {column: str(value) for column, value in rest.items() if column not in numbers}
+        runs.append(Handed(name, known, numbers, words, flag))
+    return runs
+
+
+def check_runs(frame: pd.DataFrame) -> None:
+    """Refuse a table that tells of no run.
+
+    Raises:
+        InputError: it is empty or lacks a column that every run has.
+    """
+    missing = [Fault(f"column {name!r}", "is missing", "give a table of runs") for name in LEAST if name not in frame]
+    if missing or not len(frame):
+        raise InputError(*(missing or [Fault("table", "has no runs", "give at least one")]))
+
+
+def lacking(tool: str, package: str) -> Refused:
+    """That a tool is not installed, and how to have it."""
+    return Refused(f"{tool} is not installed: pip install 'finescale[{package}]'")
