@@ -129,6 +129,8 @@ def check_models(names: Iterable[str], trusted: Collection[str], tell: Tell) -> 
     with collecting() as faults:
         for name in names:
             tell(f"The weights of {name} are looked for, and fetched if they are not here.")
+            if name in trusted:
+                tell(f"Code that {name} brings is run, as study.toml asks.")
             try:
                 places[name] = sources.whole(name, name in trusted)
             except InputError as error:
