@@ -41,17 +41,14 @@ def _three() -> str:
 
 
 def _four(laws: list[str] | None = None) -> str:
-    """Section 4; of some laws alone, their coverage, bias and comparison."""
-    names = laws or list(recovery.TRUTHS)
-    coverage, bias = recovery.recovery(names)
+    """Section 4; of some laws alone, their coverage and bias."""
+    coverage, bias = recovery.recovery(laws or list(recovery.TRUTHS))
     text = show("4. Coverage on simulated tables (0.5 % noise per run)", coverage)
-    text += (
-        "\n"
-        + show("4. Estimate over truth", bias)
-        + "\n"
-        + show("4. The law that compare names", recovery.compared(names))
-    )
-    return text if laws else text + "\n" + show("4. The law that the hold-outs behind auto support", recovery.named())
+    text += "\n" + show("4. Estimate over truth", bias)
+    if laws:
+        return text
+    text += "\n" + show("4. The law that compare names", recovery.compared())
+    return text + "\n" + show("4. The law that the hold-outs behind auto support", recovery.named())
 
 
 def _five() -> str:

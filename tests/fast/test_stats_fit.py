@@ -132,9 +132,10 @@ def test_what_cannot_be_meant_is_a_fault() -> None:
         ({"by": "examples"}, "by 'examples'"),
         ({"by": "loss"}, "by 'loss'"),
         ({"hold_out": 2}, "hold_out: 2 is not a dict"),
+        ({"law": "auto", "objective": "paper"}, "objective: has no meaning for law='auto'"),
     ):
         with pytest.raises(fs.InputError, match=place):
-            fit(table(), "power", **options)
+            fit(table(), options.pop("law", "power"), **options)
     with pytest.raises(fs.InputError, match="is a list, not a table of runs"):
         fit([1, 2], "power")
     named = table().assign(median=1.0, reach=2.0)

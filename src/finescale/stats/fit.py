@@ -217,6 +217,8 @@ def _check(
             faults.add(f"{name!r}", "is named twice among factor and by", "name it once")
         if objective not in OBJECTIVES:
             faults.add(f"objective {objective!r}", "is unknown", near(objective, OBJECTIVES))
+        elif law == "auto" and objective != "robust":
+            faults.add("objective", "has no meaning for law='auto'", "leave it out")
         if not len(frame):
             faults.add("runs", "none is usable for this fit", "see read_runs(...).findings")
         _check_values(frame, places, (*factors, "examples", y), faults)
