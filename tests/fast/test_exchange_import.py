@@ -154,6 +154,15 @@ def test_folders_that_cannot_be_runs_are_named_with_the_reason(sweep: Path) -> N
     assert "lora-n32-s1" in str(found)
 
 
+def test_the_state_file_itself_means_its_folder_and_any_name_is_a_name(sweep: Path) -> None:
+    odd = sweep / "任务 „ü“ n64;$(x)"
+    (sweep / "lora-n64-s0").rename(odd)
+    found = import_runs("trainer", [odd / "trainer_state.json"], Ask(pattern=r"n(?P<examples>\d+)"))
+    assert found.frame[["run", "examples"]].to_numpy().tolist() == [[odd.name, 64]]
+    assert import_runs("trainer", [odd], Ask(values={"examples": "20_000"})).frame["examples"][0] == 20_000
+    assert import_runs("trainer", [odd], Ask(values={"examples": "2k"})).frame["examples"][0] == 2000
+
+
 def test_a_pickle_is_never_opened(sweep: Path) -> None:
     (sweep / "full-n32-s0" / "training_args.bin").write_bytes(b"cos\nsystem\n(S'touch /tmp/opened'\ntR.")
     found = import_runs("trainer", [sweep / "full-n32-s0"], Ask(values={"examples": "32"}))

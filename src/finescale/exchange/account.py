@@ -13,8 +13,8 @@ from finescale.stats.runs import Runs
 
 AS_IN = {"examples": "1000", "seed": "0", "model_params": "85e6", "pretrain_tokens": "3e11", "pet_params": "1e6"}
 MOST = 12
-MISSING = "missing value"
-"""Findings of this kind say again what is not known."""
+SAID_ABOVE = ("missing value", "flagged")
+"""Kinds of findings that say again what is not known, or flagged."""
 
 
 @dataclass(frozen=True)
@@ -94,14 +94,29 @@ class Imported:
         lines = [f"Taken: {len(self.frame)} runs{aside}" + (f"; loss is {self.loss}" if self.loss else "")]
         lines += [f"  {line}" for line in _columns(self.frame)]
         lines += _listed("Skipped", [f"{one.place}: {one.why}" for one in self.skipped])
-        lines += _listed("Noted", [f"{count} runs: {note}" for note, count in self.notes.items()])
-        lines += _listed("", [str(finding) for finding in self.runs.findings if finding.kind != MISSING])
-        lines += _listed("Not known", [f"{one.column} {one.what}: {one.way}" for one in self.unknown])
+        lines += _listed("Flagged, and in no fit", self._flagged())
+        findings = [str(finding) for finding in self.runs.findings if finding.kind not in SAID_ABOVE]
+        lines += _listed("Noted", [*(f"{count} runs: {note}" for note, count in self.notes.items()), *findings])
+        lines += _listed("Not known", self._not_known())
         if self.varying:
             more = f" and {len(self.varying) - MOST} more" if len(self.varying) > MOST else ""
             lines.append(f"Differ between runs, and are no column: {', '.join(self.varying[:MOST])}{more}.")
             lines.append("  --column THEIRS=OURS takes one, as --column n_train=examples")
         return "\n".join(lines)
+
+    def _flagged(self) -> list[str]:
+        if "flag" not in self.frame:
+            return []
+        rows = self.frame[self.frame["flag"].fillna("") != ""]
+        return [f"{run}: {flag}" for run, flag in zip(rows["run"], rows["flag"], strict=True)]
+
+    def _not_known(self) -> list[str]:
+        """What some runs lack with its flags, and in one line what no run has and a fit can do without."""
+        some = [one for one in self.unknown if len(one.runs) < one.of]
+        lines = [f"{one.column} {one.what}: {one.way}" for one in some]
+        if none := [one.column for one in self.unknown if one not in some]:
+            lines.append(f"{', '.join(none)} of any run: --set NAME=VALUE, --from-name or --facts gives them")
+        return lines
 
     def to_dict(self) -> dict[str, Any]:
         """The account as plain data; the table has its own file."""
@@ -121,7 +136,7 @@ class Imported:
 
 def _listed(head: str, lines: list[str]) -> list[str]:
     more = [f"  and {len(lines) - MOST} more"] if len(lines) > MOST else []
-    return [*([head] if head and lines else []), *(f"  {line}" for line in lines[:MOST]), *more]
+    return [*([head] if lines else []), *(f"  {line}" for line in lines[:MOST]), *more]
 
 
 def _columns(frame: pd.DataFrame) -> list[str]:

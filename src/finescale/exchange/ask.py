@@ -13,7 +13,7 @@ import pandas as pd
 from finescale.core import FACTORS
 from finescale.errors import Fault, Faults, InputError, collecting, near
 from finescale.exchange.found import Fact, Found, number
-from finescale.stats.runs import CANONICAL, load_frame
+from finescale.stats.runs import CANONICAL, load_frame, size
 
 NUMBERS = frozenset({*FACTORS, "loss", "seed"})
 ERROR = re.compile(r"1\s*-\s*(?P<metric>\S.*)")
@@ -46,10 +46,18 @@ class Ask:
 def typed(column: str, text: str) -> Fact | None:
     """A value as a column has it: a number if it can be one, whole if it is; None if it is empty."""
     text = text.strip()
-    found = number(text.replace("_", "") if column in NUMBERS else text)
+    found = numeric(text) if column in NUMBERS else number(text)
     if found is None:
         return text or None
     return int(found) if found == found and abs(found) < 2**53 and found == int(found) else found
+
+
+def numeric(text: str) -> float | None:
+    """A number as people write one (``1000``, ``20_000``, ``160M``), or None."""
+    try:
+        return size(text.replace("_", ""))
+    except ValueError:
+        return None
 
 
 def check(ask: Ask) -> None:
@@ -62,7 +70,7 @@ def check(ask: Ask) -> None:
         for column, text in ask.values.items():
             if column not in CANONICAL and column.lower() in CANONICAL:
                 faults.add(f"--set {column}", "is no column", near(column, CANONICAL))
-            elif column in NUMBERS and number(text.replace("_", "")) is None:
+            elif column in NUMBERS and numeric(text) is None:
                 faults.add(f"--set {column}={text}", "is not a number", f"as in --set {column}=1000")
         if ask.pattern is not None:
             _check_pattern(ask.pattern, faults)
@@ -99,7 +107,7 @@ def from_names(runs: Sequence[Found], pattern: str | None) -> list[dict[str, Fac
     with collecting() as faults:
         for run, groups in zip(runs, found, strict=True):
             for column, text in groups.items():
-                if text is not None and column in NUMBERS and number(text) is None:
+                if text is not None and column in NUMBERS and numeric(text) is None:
                     faults.add(
                         f"run {run.run!r}", f"{column} would be {text!r}, which is no number", "mend --from-name"
                     )

@@ -12,6 +12,7 @@ from finescale.errors import InputError
 from finescale.exchange.disk import Unreadable, json_of, tensor_sizes
 from finescale.exchange.found import Fact, number, whole_number
 from finescale.study.families import family_of, public_base, tabled
+from finescale.study.family_table import FAMILIES
 
 SETTINGS: dict[str, tuple[str, ...]] = {
     "learning_rate": ("learning_rate", "lr"),
@@ -73,15 +74,25 @@ def base(name: Any, revision: Any = None) -> dict[str, Fact]:
     if revision:
         found["base_revision"] = revision
     if tabled(name):
-        found["family"] = family_of(name)
-        try:
-            facts = public_base(f"{name}@{revision}" if revision else name)
-        except InputError:  # a family whose revision is not said, so that its pretraining is not known
-            return found
-        found |= {"model_params": facts.model_params, "total_params": facts.total_params}
-        return found | ({"pretrain_tokens": facts.pretrain_tokens} if facts.pretrain_tokens else {})
+        return found | _of_family(name, revision)
     place = os.path.expanduser(name)
     return found | weights(Path(place)) if os.path.isdir(place) else found  # False, not an error, for any odd name
+
+
+def _of_family(name: str, revision: str | None) -> dict[str, Fact]:
+    """What the table of families tells of a model; its pretraining only where the revision says which checkpoint."""
+    found: dict[str, Fact] = {"family": family_of(name)}
+    try:
+        facts = public_base(f"{name}@{revision}" if revision else name)
+        found |= {"pretrain_tokens": facts.pretrain_tokens} if facts.pretrain_tokens else {}
+    except InputError:  # no revision, or one that the table does not know: every checkpoint has the same size
+        pass
+    for family in FAMILIES:
+        for label, size in family.sizes.items():
+            if name == family.repository.format(size=label):
+                count = family.params(family.shape(size))
+                found |= {"model_params": count.non_embedding, "total_params": count.total}
+    return found
 
 
 def weights(folder: Path) -> dict[str, Fact]:

@@ -45,7 +45,8 @@ def runs(root: Path, more: More = nothing) -> Iterator[Found | Skipped]:
     Raises:
         InputError: there is no such folder.
     """
-    for folder in folders(root if not root.is_file() else root.parent):
+    root = root.parent if root.is_file() else root
+    for folder in folders(root):
         if CHECKPOINT.fullmatch(folder.name) and folder != root:
             continue
         states = _states(folder)
