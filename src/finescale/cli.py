@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from finescale import cli_engine, cli_exchange, cli_metrics, cli_paper, cli_stats
+from finescale import cli_engine, cli_exchange, cli_metrics, cli_own, cli_paper, cli_stats
 from finescale.errors import Fault, FinescaleError, InputError
 from finescale.terminal import InertConsole, out, say, told
 
@@ -181,6 +181,7 @@ def retry(
     _drive(study, workers, backend, address, only=cli_engine.chosen_failures(study, classes))
 
 
+app.command()(cli_own.init)
 app.command()(cli_engine.check)
 app.command()(cli_engine.table)
 

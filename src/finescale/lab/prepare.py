@@ -178,6 +178,8 @@ def _stream(languages: list[Iterator[list[int]]], most: int, end: int) -> tuple[
     pieces: list[Ids] = []
     owners: list[int] = []
     have = [0] * len(languages)
+    if not languages:
+        return np.zeros(0, np.uint32), np.zeros(0, np.int16)
     while sum(have) < most:
         language = have.index(min(have))
         document = next(languages[language], None)

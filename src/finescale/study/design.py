@@ -209,7 +209,8 @@ def _spans(study: Study) -> Iterator[Span]:
         "pretrain_tokens": {base.pretrain_tokens for base in bases if base.pretrain_tokens},
     }
     for factor, levels in found.items():
-        yield Span(factor, "", tuple(map(float, sorted(levels))), held.get(factor, 0))
+        if levels:
+            yield Span(factor, "", tuple(map(float, sorted(levels))), held.get(factor, 0))
     for name, choice in spec.methods.items():
         if choice.sizes:
             method, form = registry.get("method", name), bases[0].shape

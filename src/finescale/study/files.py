@@ -128,6 +128,11 @@ def spelled_out(task: FileTask, folder: Path) -> FileTask:
     return task.model_copy(update={"template": layout.template, "target": layout.target})
 
 
+def check_layout(name: str, task: FileTask, folder: Path, faults: Faults) -> None:
+    """Note what keeps the files of a task without a template from a layout known by its columns."""
+    _layout(task, folder, f"tasks.{name}", faults)
+
+
 def check_built_in(name: str, task: BuiltInTask, faults: Faults) -> None:
     """Note what is wrong with the settings of a built-in task; of FLORES, which is none, only the mirror can be set."""
     if name == probes.FLORES:

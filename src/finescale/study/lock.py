@@ -96,12 +96,14 @@ def read_study(folder: Path, tell: Tell = lambda line: None) -> Study:
 
     spec = config.read(folder)
     check_packages(spec.methods)
-    corpus = corpora.fetch(tier=spec.data.tier, source=spec.data.source, tell=tell)
+    wanted = spec.data.corpus != "none"
+    corpus = corpora.fetch(tier=spec.data.tier, source=spec.data.source, tell=tell) if wanted else corpora.NOTHING
     check_pools(spec, corpus.manifest)
     tasks = files.digests(spec.tasks, [*spec.task_names, *spec.flores], folder)
     models = {name: spec.base.published(name) for name in spec.base.models}
     check_models(spec.base.models, spec.base.trust_remote_code, tell)
-    return Study(folder, spec, Digests(corpus=corpus.digest, tasks=tasks, models=models), corpus.manifest)
+    provenance = corpus.manifest if wanted else {}
+    return Study(folder, spec, Digests(corpus=corpus.digest, tasks=tasks, models=models), provenance)
 
 
 def check_packages(methods: Iterable[str]) -> None:
@@ -163,7 +165,10 @@ def preview(path: Path, tell: Tell = lambda line: None) -> Study:
 def _cached(data: Data) -> Corpus | None:
     """The corpus that ``fetch`` would return without fetching anything; None where it would have to."""
     from finescale.lab.corpora.cache import cache_folder, load
+    from finescale.lab.corpora.corpus import NOTHING
 
+    if data.corpus == "none":
+        return NOTHING
     for recipe in RECIPES:
         root = cache_folder() / "corpora" / f"{recipe.tier}-{recipe.source}-{recipe.fingerprint()}"
         if recipe.tier == data.tier and data.source in ("auto", recipe.source) and root.is_dir():

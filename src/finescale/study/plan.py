@@ -118,22 +118,23 @@ class _Planner:
 
     @cached_property
     def data(self) -> Step:
-        spec = self.spec
+        spec, text = self.spec, self.spec.data.corpus != "none"
         others = (name for name in spec.task_names if name not in self.tasks)
         made = DataSpec(
-            corpus=f"{spec.data.corpus}/{spec.data.tier}",
+            corpus=f"{spec.data.corpus}/{spec.data.tier}" if text else "none",
             corpus_digest=self.digests.corpus,
-            languages=spec.base.languages,
+            languages=spec.base.languages if text else (),
             vocab=spec.base.vocab,
             context=spec.base.context,
-            stream_tokens=spec.data.stream_tokens,
+            stream_tokens=spec.data.stream_tokens if text else 1,
             tasks=(*self.tasks.values(), *map(self._task, others)),
             probes=tuple(self.probes.values()),
         )
         words = {model.tokenizer for model in self.models.values()}
         if words:
             made = ModelDataSpec(**made.model_dump(), tokenizer=words.pop())
-        return _step("data", f"{spec.data.corpus}-{spec.data.tier}", made, {}, 0.0)
+        label = f"{spec.data.corpus}-{spec.data.tier}" if text else "own"
+        return _step("data", label, made, {}, 0.0)
 
     def steps(self) -> Iterator[Step]:
         yield self.data

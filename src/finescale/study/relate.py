@@ -69,7 +69,9 @@ def relate(sections: dict[str, Any], folder: Path, faults: Faults) -> None:
     """Check what relates sections, and spell out what one section leaves to another."""
     base, finetune, search, data = (sections[key] for key in ("base", "finetune", "rate_search", "data"))
     counts = _tasks(sections, folder, faults)
-    if finetune is not None and data is not None:
+    if data is not None and data.corpus == "none":
+        _without_text(sections, faults)
+    elif finetune is not None and data is not None:
         _text_for_tasks(finetune, sections["tasks"], data.tier, faults)
     methods = {name: choice for name, choice in sections["methods"].items() if choice is not None}
     if base is not None:
@@ -99,6 +101,22 @@ def languages(tier: str, pool: str | None = None) -> set[str]:
     """Languages that a tier has any text in, or text for one pool."""
     artefacts = [artefact for recipe in RECIPES if recipe.tier == tier for artefact in recipe.artefacts]
     return {lang for one in artefacts if pool is None or pool in one.pools for lang in one.languages}
+
+
+def _without_text(sections: dict[str, Any], faults: Faults) -> None:
+    """Nothing may read a text that is not to be had: rungs, tasks over the corpus, probes of text."""
+    base, finetune, evaluate = (sections[key] for key in ("base", "finetune", "evaluate"))
+    fix, own = 'leave out `corpus = "none"`', sections["tasks"]
+    if base is not None and base.ladder:
+        faults.add("base.ladder", "is pretrained on text, and data.corpus is none", f"name base.models, or {fix}")
+    for index, name in enumerate(() if finetune is None else finetune.tasks):
+        if name in registry.names("task") and registry.get("task", name).origin == "corpus":
+            faults.add(f"finetune.tasks[{index}]", f"{name!r} reads the corpus, and data.corpus is none", fix)
+    for task, names in () if evaluate is None else evaluate.probes.items():
+        where = "evaluate.probes" + ("" if task == ALL else f".{task}")
+        for index, name in enumerate(names):
+            if name.removeprefix(TASK_PROBE) not in own and not name.startswith(f"{probes.FLORES}:"):
+                faults.add(f"{where}[{index}]", f"{name!r} reads the corpus, and data.corpus is none", fix)
 
 
 def _text_for_tasks(finetune: Finetune, own: Mapping[str, Any], tier: str, faults: Faults) -> None:

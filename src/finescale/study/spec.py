@@ -39,9 +39,9 @@ Pretraining = Literal["branches", "separate", "checkpoints"]
 
 
 class Data(Section):
-    """Where real text comes from."""
+    """Where real text comes from; ``corpus = "none"`` fetches none, for published models on the user's own examples."""
 
-    corpus: Literal["debian"] = "debian"
+    corpus: Literal["debian", "none"] = "debian"
     tier: Annotated[str, one_of(lambda: sorted({recipe.tier for recipe in RECIPES}))] = "starter"
     source: Annotated[str, one_of(lambda: ["auto", *FETCHERS])] = Field(
         default="auto", description="where packages are fetched from; no part of the identity"

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 from finescale.lab.corpora.cache import fetch, find
-from finescale.lab.corpora.corpus import Corpus
+from finescale.lab.corpora.corpus import NOTHING, Corpus
 from finescale.lab.corpora.describe import describe
 from finescale.lab.corpora.rows import Document, Multiway, Pair, Summary
 
-__all__ = ["Corpus", "Document", "Multiway", "Pair", "Summary", "describe", "fetch", "find"]
+__all__ = ["NOTHING", "Corpus", "Document", "Multiway", "Pair", "Summary", "describe", "fetch", "find"]

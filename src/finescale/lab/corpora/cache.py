@@ -20,7 +20,7 @@ from platformdirs import user_cache_path
 from finescale.errors import Fault, Faults, InputError, StudyError, near
 from finescale.lab.corpora import apt, wheels
 from finescale.lab.corpora.build import build, files_of
-from finescale.lab.corpora.corpus import MANIFEST, Corpus
+from finescale.lab.corpora.corpus import MANIFEST, NO_TEXT, NOTHING, Corpus
 from finescale.lab.corpora.fetched import Fetched, Found, UnreachableError
 from finescale.lab.corpora.recipes import RECIPES, Recipe
 from finescale.lab.corpora.split import SPLITS
@@ -100,6 +100,8 @@ def find(digest: str, cache: Path | None = None) -> Corpus:
     Raises:
         InputError: none has it: the text was never fetched here, or has changed since.
     """
+    if digest == NO_TEXT:
+        return NOTHING
     folder = (cache or cache_folder()) / "corpora"
     for path in sorted(folder.glob(f"*/{MANIFEST}")):
         if (corpus := load(path.parent)).digest == digest:

@@ -13,6 +13,8 @@ from finescale.errors import Fault, InputError, StudyError, near
 from finescale.lab.corpora.rows import Document, Multiway, Pair, Summary
 
 MANIFEST = "manifest.json"
+NO_TEXT = "none"
+"""Digest of the corpus of a study that reads no text but its own examples."""
 
 
 @dataclass(frozen=True)
@@ -93,3 +95,7 @@ class Corpus:
     def _known_language(self, lang: str) -> None:
         if lang not in self.languages:
             raise InputError(Fault(f"language {lang!r}", "is unknown here", near(lang, self.languages)))
+
+
+NOTHING = Corpus(Path(), {"digest": NO_TEXT, "tier": NO_TEXT, "languages": [], "files": {}})
+"""The corpus without a text."""

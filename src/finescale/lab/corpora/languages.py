@@ -119,6 +119,29 @@ def right_language(text: str, lang: str) -> bool:
     return sum(map(STRANGE_WORDS[lang].__contains__, found)) <= max(1, own)
 
 
+LEAST_FUNCTION_WORDS = 0.08
+"""Share of a text's words that must be function words of its language: prose has 0.3 and more, labels none."""
+CLEARLY = 1.2
+"""Times as many function words as the next language has."""
+
+
+def guess(text: str) -> str | None:
+    """The language most of ``text`` is in, by its script or its function words; None where neither tells."""
+    letters = sum(map(str.isalpha, text))
+    shares = {lang: len(script.findall(text)) / max(1, letters) for lang, script in SCRIPTS.items()}
+    if shares["ja"] >= LEAST_SCRIPT_SHARE and NEEDED["ja"].search(text):
+        return "ja"
+    scripted = max(("zh", "ko", "ru"), key=lambda lang: shares[lang])
+    if shares[scripted] >= LEAST_SCRIPT_SHARE:
+        other = len(STRANGE["ru"].findall(text)) > len(STRANGE["uk"].findall(text))
+        return "uk" if scripted == "ru" and other else scripted
+    found = LETTERS.findall(text.lower())
+    counts = {lang: sum(map(own.__contains__, found)) for lang, own in FUNCTION_WORDS.items()}
+    first, second = sorted(counts, key=lambda lang: -counts[lang])[:2]
+    clear = counts[first] >= max(1.0, CLEARLY * counts[second])
+    return first if clear and counts[first] >= LEAST_FUNCTION_WORDS * len(found) else None
+
+
 def _right_script(text: str, lang: str) -> bool:
     if (lang in STRANGE and STRANGE[lang].search(text)) or (lang in NEEDED and not NEEDED[lang].search(text)):
         return False
