@@ -182,6 +182,7 @@ def retry(
 
 
 app.command()(cli_own.init)
+app.command()(cli_own.estimate)
 app.command()(cli_engine.check)
 app.command()(cli_engine.table)
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from finescale import cli_stats
+from finescale.errors import Fault, InputError
+
+if TYPE_CHECKING:
+    from finescale.study.estimate import Estimate
 
 out, told = Console(highlight=False, markup=False), Console(stderr=True, highlight=False, markup=False)
 Listed = Annotated[str, typer.Option("--models", help="hub ids at a revision, folders or packages, by commas")]
@@ -49,6 +55,78 @@ def init(
     out.print(f"The pilot: {found.design.runs} runs", soft_wrap=True)
     out.print("\n".join(f"  {line}" for line in str(found.plan).splitlines()), soft_wrap=True)
     out.print(f"Written: {folder / 'study.toml'}. Next: finescale pilot {folder}", soft_wrap=True)
+
+
+def estimate(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[STUDY]", help="a study's folder; or else --model and --data")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="models, as `finescale init` takes them")] = None,
+    data: Annotated[Path | None, typer.Option(help="JSONL, an example a line")] = None,
+    methods: Annotated[str | None, typer.Option("--method", help="by commas")] = None,
+    template: Template = None,
+    target: Target = None,
+    hourly: Hourly = None,
+    as_json: Json = False,
+) -> None:
+    """Say what runs take here: memory by part, time from twenty real steps of each kind, price."""
+    from finescale.study.estimate import estimate as reckon
+    from finescale.study.lock import read_study
+    from finescale.study.propose import Wanted, propose
+
+    given = {"--model": model, "--data": data}
+    if folder is not None:
+        beside = {**given, "--method": methods, "--template": template, "--target": target, "--hourly": hourly}
+        wrong = [name for name, value in beside.items() if value is not None]
+        if wrong:
+            raise InputError(
+                *(Fault(name, "stands beside a study, which says it itself", "leave it") for name in wrong)
+            )
+        _print_estimate(reckon(read_study(folder, told_line), told_line), as_json)
+        return
+    if missing := [name for name, value in given.items() if value is None]:
+        raise InputError(*(Fault(name, "is missing", "or name a study's folder") for name in missing))
+    assert data is not None
+    with TemporaryDirectory(prefix="finescale-") as aside:
+        wanted = Wanted(data, listed(model), listed(methods), None, None, template, target, None, hourly)
+        made = propose(Path(aside) / "study", wanted, told_line).folder
+        _print_estimate(reckon(read_study(made, told_line), told_line), as_json)
+
+
+def _print_estimate(found: Estimate, as_json: bool) -> None:
+    from finescale.study.show import duration
+
+    if as_json:
+        print(json.dumps(found.to_dict(), indent=1, ensure_ascii=False))
+        return
+    parts = list(found.cells[0].memory)
+    table = Table(title="Memory of a run, MiB: by estimate, and the most the probe held")
+    for name in ("base", "method", *parts, "all", "probe"):
+        table.add_column(name, justify="left" if name in ("base", "method") else "right")
+    for cell in found.cells:
+        sizes = [*(cell.memory[part] for part in parts), cell.bytes, cell.peak or 0]
+        table.add_row(cell.base, cell.method, *(f"{size / 2**20:,.0f}" for size in sizes))
+    out.print(table)
+    table = Table(title="Memory of a run, MiB, where every example has so many tokens")
+    lengths = sorted({length for cell in found.cells for length in cell.by_length})
+    for name in ("base", "method", *map(str, lengths)):
+        table.add_column(name, justify="left" if name in ("base", "method") else "right")
+    for cell in found.cells:
+        told_of = (cell.by_length.get(length) for length in lengths)
+        table.add_row(cell.base, cell.method, *("" if size is None else f"{size / 2**20:,.0f}" for size in told_of))
+    out.print(table)
+    table = Table(title="Time of a run that does not stop early, by the steps timed here")
+    for name in ("base", "method", "examples", "a step", "a run", "runs", "together"):
+        table.add_column(name, justify="left" if name in ("base", "method") else "right")
+    for cell in found.cells:
+        for place, (examples, seconds) in enumerate(cell.seconds.items()):
+            head = (cell.base, cell.method) if not place else ("", "")
+            told_of_run = (f"{examples:,}", f"{cell.step[0]:.3g} s", duration(seconds), str(cell.runs))
+            table.add_row(*head, *told_of_run, duration(cell.runs * seconds))
+    out.print(table)
+    said = ", ".join(f"{name} {duration(seconds)}" for name, seconds in found.seconds.items() if seconds)
+    price = "" if found.usd is None else f"; {found.usd:,.2f} USD"
+    out.print(f"{duration(found.total)} of one worker ({said}), {found.workers} at a time{price}", soft_wrap=True)
 
 
 def listed(given: str | None) -> tuple[str, ...]:

@@ -136,6 +136,7 @@ def memory(
     dtype: str = "float32",
     adapted: bool = False,
     evaluated: int = 0,
+    beyond: int = 0,
 ) -> Memory:
     """Bytes that finetuning or pretraining a base holds at its peak: an estimate.
 
@@ -154,8 +155,9 @@ def memory(
         dtype: compute type, ``float32`` or ``bfloat16``.
         adapted: each matrix has a low-rank path beside it, whose output and its sum with the matrix's own come and go.
         evaluated: rows of a batch of evaluation, whose gradients are not asked for; 0: none.
+        beyond: parameters that the shape does not tell, as an output head of its own.
     """
-    total, size = count(shape).total, BYTES[dtype]
+    total, size = count(shape).total + beyond, BYTES[dtype]
     full = pet_params >= total
     masters = 0 if size == 4 else 4 * pet_params
     moments = 8 * pet_params if optimiser == "adamw" else _factored(shape) if full else pet_params

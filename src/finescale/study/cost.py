@@ -86,13 +86,37 @@ def step_memory(
         held = VALIDATED_ROWS if whole else 1
         return memory(spec.shape, count(spec.shape).total, rows, row, spec.recipe.optimiser, evaluated=held)
     if isinstance(spec, RunSpec | RateSearch):
-        shape, method = shapes[spec.base], registry.get("method", spec.method.name)
-        each, row, batch = length(spec.task, spec.method), shape.context, spec.recipe.batch_examples
-        rows = math.ceil((batch if whole else 1) * each / row)
-        evaluated = _evaluated(spec, each, row, probes) if whole else 1
-        trained, adapted = method.pet_params(shape, spec.method.pet_size), method.size_word == "rank"
-        return memory(shape, trained, rows, row, spec.recipe.optimiser, adapted=adapted, evaluated=evaluated)
+        each = length(spec.task, spec.method)
+        evaluated = _evaluated(spec, each, shapes[spec.base].context, probes) if whole else 1
+        batch = spec.recipe.batch_examples if whole else 1
+        return tuning_memory(shapes[spec.base], spec.method, spec.recipe, batch * each, evaluated)
     return None
+
+
+def tuning_memory(
+    shape: Shape,
+    method: MethodSpec,
+    recipe: FinetuneRecipe,
+    tokens: float,
+    evaluated: int,
+    dtype: str = "float32",
+    beyond: int = 0,
+) -> Memory:
+    """Bytes that finetuning holds at its peak.
+
+    Args:
+        shape: of the base; its context is the row that examples are packed in.
+        method: what is trained.
+        recipe: its optimiser.
+        tokens: of a batch, soft prompts included.
+        evaluated: rows of a batch of evaluation.
+        dtype: what the base computes in.
+        beyond: parameters of the base that its shape does not tell, as an output head of its own.
+    """
+    known, row = registry.get("method", method.name), shape.context
+    trained = known.pet_params(shape, method.pet_size) + (beyond if known.whole else 0)
+    rows, adapted = math.ceil(tokens / row), known.size_word == "rank"
+    return memory(shape, trained, rows, row, recipe.optimiser, dtype, adapted, evaluated, beyond)
 
 
 def _evaluated(spec: RunSpec | RateSearch, each: int, row: int, probes: Iterable[ProbeSpec]) -> int:
