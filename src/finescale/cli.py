@@ -144,6 +144,20 @@ def run(
 
 
 @app.command()
+def pilot(folder: FolderOrFile, workers: Workers = None, worth: cli_own.Worth = None, as_json: Json = False) -> None:
+    """Run a pilot, or what is not done of it, and say what more data would bring by each method, and at what price."""
+    from finescale.study.config import read
+    from finescale.study.lock import open_study, read_study, refuse_what_cannot_run
+    from finescale.study.place import settle
+
+    cli_own.check_worth(worth)
+    refuse_what_cannot_run(read(folder))
+    folder = settle(folder)
+    _drive(read_study(folder, told.print), workers)
+    cli_own.print_answer(open_study(folder), worth, as_json)
+
+
+@app.command()
 def status(folder: Folder, as_json: Json = False) -> None:
     """Say what is done, what is running, and what failed and why."""
     from finescale.study.lock import open_study

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +17,7 @@ from finescale.errors import Fault, InputError
 
 if TYPE_CHECKING:
     from finescale.study.estimate import Estimate
+    from finescale.study.lock import Study
 
 out, told = Console(highlight=False, markup=False), Console(stderr=True, highlight=False, markup=False)
 Listed = Annotated[str, typer.Option("--models", help="hub ids at a revision, folders or packages, by commas")]
@@ -25,6 +27,7 @@ Template = Annotated[str | None, typer.Option(help="prompt with {fields}, where 
 Target = Annotated[str | None, typer.Option(help="field that holds the target, with --template")]
 Price = Annotated[float | None, typer.Option(help="USD for 1000 labelled examples")]
 Hourly = Annotated[float | None, typer.Option(help="USD for an hour of one worker")]
+Worth = Annotated[float | None, typer.Option(help="USD that one nat per target token is worth to you")]
 Json = cli_stats.Json
 
 
@@ -127,6 +130,29 @@ def _print_estimate(found: Estimate, as_json: bool) -> None:
     said = ", ".join(f"{name} {duration(seconds)}" for name, seconds in found.seconds.items() if seconds)
     price = "" if found.usd is None else f"; {found.usd:,.2f} USD"
     out.print(f"{duration(found.total)} of one worker ({said}), {found.workers} at a time{price}", soft_wrap=True)
+
+
+def check_worth(worth: float | None) -> None:
+    """Refuse what a nat cannot be worth.
+
+    Raises:
+        InputError: it is no number above 0.
+    """
+    if worth is not None and not 0 < worth < float("inf"):
+        raise InputError(Fault("--worth", f"{worth:g} is no price", "give USD above 0, or leave it out"))
+
+
+def print_answer(study: Study, worth: float | None, as_json: bool) -> None:
+    """Print what a pilot says; leave with 3 where nothing can be forecast."""
+    from finescale.study.pilot import pilot
+
+    found = pilot(study, worth)
+    if as_json:
+        print(json.dumps(found.to_dict(), indent=1, ensure_ascii=False))
+    else:
+        out.print(str(found), soft_wrap=True)
+    if all(math.isnan(asked.median) for one in found.outlooks for asked in one.more):
+        raise typer.Exit(3)
 
 
 def listed(given: str | None) -> tuple[str, ...]:
