@@ -7,7 +7,7 @@ the test set.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -145,6 +145,10 @@ class More:
     refused: str
 
 
+NOTHING = dict.fromkeys(("median", "low", "high", "reach", "gain", "gain_low", "gain_high"), float("nan"))
+"""What is said where there is no forecast."""
+
+
 def more(
     fits: Fits,
     at: pd.DataFrame,
@@ -168,10 +172,10 @@ def more(
     label = fits.find(**{name: at[name].iloc[0] for name in fits.by})
     asked = [round(have * factor) for factor in times]
     if not label.fitted:
-        nothing = [float("nan")] * 7
+        prices = [_price(n, have, usd_per_1000) for n in asked]
         return [
-            More(n, f, *nothing, _price(n, have, usd_per_1000), None, None, str(label.status))
-            for n, f in zip(asked, times, strict=True)
+            More(n, f, **NOTHING, usd=usd, usd_per_nat=None, worth=None, refused=str(label.status))
+            for n, f, usd in zip(asked, times, prices, strict=True)
         ]
     frame = pd.concat([at, *(at.assign(examples=n) for n in asked)], ignore_index=True)
     # A draw of ``auto`` is off by one standardised error all along its curve, so that a difference of two of its points
@@ -188,10 +192,9 @@ def more(
         worth = float((gain * usd_per_nat > usd).mean()) if judged and usd is not None and usd_per_nat else None
         each = None if usd is None or far else usd / middle if middle > 0 else float("inf")
         why = f"no advice {row['reach']:.3g} times beyond what was run: {MOST_REACH:g} is the most" if far else ""
-        values = (row[name] for name in ("median", "low", "high", "reach"))
-        found.append(
-            More(n, factor, *map(float, values), float(middle), float(low), float(high), usd, each, worth, why)
-        )
+        values = {name: float(row[name]) for name in ("median", "low", "high", "reach")}
+        values |= {"gain": float(middle), "gain_low": float(low), "gain_high": float(high)}
+        found.append(More(n, factor, **values, usd=usd, usd_per_nat=each, worth=worth, refused=why))
     return found
 
 
@@ -206,14 +209,14 @@ class Next:
     ``narrows`` is the share by which the variance of the forecast at ``target`` examples falls.
     """
 
-    curve: dict[str, object]
+    curve: Mapping[str, str]
     examples: int
     seconds: float
     narrows: float
 
 
 def next_run(
-    curves: Sequence[tuple[dict[str, object], Array]],
+    curves: Sequence[tuple[Mapping[str, str], Array]],
     target: int,
     choices: Sequence[int],
     seconds: Sequence[Sequence[float]],
