@@ -56,7 +56,8 @@ def init(
         return
     out.print("\n".join([f"What {data.name} holds", *(f"  {line}" for line in found.seen.sentences())]), soft_wrap=True)
     out.print(f"The pilot: {found.design.runs} runs", soft_wrap=True)
-    out.print("\n".join(f"  {line}" for line in str(found.plan).splitlines()), soft_wrap=True)
+    cost = str(found.plan).partition("\nThe design")[0]  # what the design can tell is asked of a whole study
+    out.print("\n".join(f"  {line}" for line in cost.splitlines()), soft_wrap=True)
     out.print(f"Written: {folder / 'study.toml'}. Next: finescale pilot {folder}", soft_wrap=True)
 
 

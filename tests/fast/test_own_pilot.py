@@ -16,7 +16,7 @@ from study_toy import TOML, WORK, toy_loss, toy_study
 from finescale.cli import DEBUG, call
 from finescale.errors import Refused
 from finescale.stats.fit import fit
-from finescale.stats.worth import Noise, halving, more, next_run, noise_of_runs
+from finescale.stats.worth import Noise, halving, more, next_run, noise_of_curve, noise_of_runs
 from finescale.study import lock
 from finescale.study.lock import Study
 from finescale.study.pilot import pilot
@@ -62,6 +62,20 @@ def test_noise_comes_from_seeds_where_there_are_any_else_from_lines_else_from_no
     assert told is not None
     assert math.isnan(told.low)
     assert halving(curve([100], 2, 0.03, 1), found) is None
+
+
+def test_a_quiet_curve_is_not_blamed_for_a_loud_one_and_forecasts_know_the_noise_of_runs() -> None:
+    loud, quiet = curve([100, 200, 400], 2, 0.1, 1), curve([100, 200, 400], 2, 0.001, 2, "lora")
+    pooled = noise_of_runs(pd.concat([loud, quiet]), BY)
+    own = noise_of_curve(noise_of_runs(quiet, BY), pooled)
+    assert own is not None
+    assert pooled is not None
+    assert own.sd < 0.005 < pooled.sd
+    assert noise_of_curve(noise_of_runs(curve([100, 200, 400], 1, 0.0, 1), BY), pooled) == pooled
+    at = quiet[quiet["examples"] == 400].iloc[[0]]
+    narrow, wide = (more(fit(quiet, law="auto", by=BY), at, 400, (2.0,), noise=noise)[0] for noise in (own, pooled))
+    assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
+    assert math.log(wide.high / wide.low) >= 2 * 1.64 * pooled.sd * 0.8
 
 
 @settings(max_examples=50, deadline=None)

@@ -21,6 +21,11 @@ MOST_REACH = 4.0
 """Times what was run, beyond which nothing is advised; forecasts are still shown."""
 
 
+SEEDS = "seeds"
+ENOUGH = 2
+"""Degrees of freedom from which on a curve's own seeds are gone by."""
+
+
 @dataclass(frozen=True)
 class Noise:
     """Standard deviation of the log loss of one run, degrees of freedom behind it, and where it comes from."""
@@ -69,7 +74,7 @@ def noise_of_runs(runs: pd.DataFrame, by: Sequence[str]) -> Noise | None:
         left.append(y - y.mean())
     freedom = sum(len(one) - 1 for one in left)
     if freedom:
-        return Noise(_pooled(left, freedom), freedom, f"seeds ({freedom} degrees of freedom)")
+        return Noise(_pooled(left, freedom), freedom, f"{SEEDS} ({freedom} degrees of freedom)")
     left, freedom = [], 0
     for _, curve in runs.groupby(list(by)):
         x, y = (np.log(curve[name].to_numpy(dtype=float)) for name in ("examples", "loss"))
@@ -79,6 +84,11 @@ def noise_of_runs(runs: pd.DataFrame, by: Sequence[str]) -> Noise | None:
     if not freedom:
         return None
     return Noise(_pooled(left, freedom), freedom, f"distance from straight lines ({freedom} degrees of freedom)")
+
+
+def noise_of_curve(own: Noise | None, pooled: Noise | None) -> Noise | None:
+    """The noise to go by: a curve's own where seeds tell it, else that of all curves together."""
+    return own if own is not None and own.source.startswith(SEEDS) and own.freedom >= ENOUGH else pooled
 
 
 def _pooled(left: list[Array], freedom: int) -> float:
@@ -157,6 +167,7 @@ def more(
     level: float = 0.9,
     usd_per_1000: float | None = None,
     usd_per_nat: float | None = None,
+    noise: Noise | None = None,
 ) -> list[More]:
     """Forecasts of a curve at several times the examples there are, their gain and their price.
 
@@ -168,6 +179,7 @@ def more(
         level: of the intervals.
         usd_per_1000: price of labels.
         usd_per_nat: what a nat per target token is worth, if that was said.
+        noise: of a run; where it is more than the fit's own, forecasts are as wide as it says.
     """
     label = fits.find(**{name: at[name].iloc[0] for name in fits.by})
     asked = [round(have * factor) for factor in times]
@@ -180,22 +192,30 @@ def more(
     frame = pd.concat([at, *(at.assign(examples=n) for n in asked)], ignore_index=True)
     # A draw of ``auto`` is off by one standardised error all along its curve, so that a difference of two of its points
     # would look surer than it is: what a new run may come to is held against the level that was fitted.
-    said, runs = fits.forecast(frame, level), fits.draws(frame, "run")
+    runs, reach = fits.draws(frame, "run"), fits.reach(frame)
+    runs = runs * _unseen(noise, float(np.median(label.run)), runs.shape, fits.seed)
     now = float(fits.forecast(at, level, kind="curve")["median"].iloc[0])
     found = []
     for place, (n, factor) in enumerate(zip(asked, times, strict=True), start=1):
-        gain = now - runs[:, place]
+        gain, far = now - runs[:, place], reach[place] > MOST_REACH
         low, middle, high = np.quantile(gain, [(1 - level) / 2, 0.5, (1 + level) / 2])
-        row, usd = said.iloc[place], _price(n, have, usd_per_1000)
-        far = row["reach"] > MOST_REACH
+        usd = _price(n, have, usd_per_1000)
         judged = usd is not None and usd_per_nat is not None and not far
         worth = float((gain * usd_per_nat > usd).mean()) if judged and usd is not None and usd_per_nat else None
         each = None if usd is None or far else usd / middle if middle > 0 else float("inf")
-        why = f"no advice {row['reach']:.3g} times beyond what was run: {MOST_REACH:g} is the most" if far else ""
-        values = {name: float(row[name]) for name in ("median", "low", "high", "reach")}
-        values |= {"gain": float(middle), "gain_low": float(low), "gain_high": float(high)}
+        why = f"no advice {reach[place]:.3g} times beyond what was run: {MOST_REACH:g} is the most" if far else ""
+        values = {"gain": float(middle), "gain_low": float(low), "gain_high": float(high), "reach": float(reach[place])}
+        values |= {"median": now - float(middle), "low": now - float(high), "high": now - float(low)}
         found.append(More(n, factor, **values, usd=usd, usd_per_nat=each, worth=worth, refused=why))
     return found
+
+
+def _unseen(noise: Noise | None, fitted: float, shape: tuple[int, ...], seed: int) -> Array:
+    """Factors (B, N) that give draws the noise of runs which the fit, that sees means alone, does not know of."""
+    if noise is None or noise.sd <= fitted:
+        return np.ones(shape)
+    drawn = np.random.default_rng([seed, 11]).standard_t(noise.freedom, shape)
+    return np.asarray(np.exp(np.sqrt(noise.sd**2 - fitted**2) * drawn))
 
 
 def _price(examples: int, have: int, usd_per_1000: float | None) -> float | None:

@@ -22,6 +22,7 @@ from finescale.stats.worth import (
     halving,
     more,
     next_run,
+    noise_of_curve,
     noise_of_runs,
 )
 from finescale.study.analyse import PLACE, labelled, note_on
@@ -168,6 +169,7 @@ def _outlook(study: Study, part: pd.DataFrame, fits: Fits, noise: Noise | None, 
     at = part[part["examples"] == most].iloc[[0]]
     times = (*([1.0] if have > most else []), *TIMES)
     price = study.spec.budget.usd_per_1000_examples
+    noise = noise_of_curve(noise_of_runs(part, BY), noise)
     name = name_of(first) + (f" ({first['task']})" if len(study.spec.finetune.tasks) > 1 else "")
     return Outlook(
         curve={key: str(first[key]) for key in BY} | {"name": name[0].upper() + name[1:]},
@@ -176,7 +178,7 @@ def _outlook(study: Study, part: pd.DataFrame, fits: Fits, noise: Noise | None, 
         loss=float(part.loc[part["examples"] == most, "loss"].mean()),
         untouched=float(first["zero_loss"]),
         halving=halving(part, noise, _test_sd(study, part), level),
-        more=tuple(more(fits, at, have, times, level, price, usd_per_nat)),
+        more=tuple(more(fits, at, have, times, level, price, usd_per_nat, noise)),
     )
 
 
