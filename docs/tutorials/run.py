@@ -1,8 +1,8 @@
 """Run the blocks of a tutorial in order, and hold what they print against what it shows.
 
-``python`` blocks are run by this Python, ``sh`` blocks line by line; a ``text`` block shows what the block before it
-prints. Numbers differ between machines in what they measure, so that lines are compared without them; counts that do not
-are given back their say by ``exact``: lines that hold one of its words are compared as they are.
+``python`` blocks are run by this Python, ``sh`` blocks by the shell; a ``text`` block shows what the block before it
+prints. What is measured differs between machines, so that lines are compared without their numbers; lines that hold one
+of the words in ``EXACT`` are compared as they are.
 
     python docs/tutorials/run.py docs/tutorials/your-own-data.md [--write]
 """
@@ -22,7 +22,10 @@ EXACT = ("examples:", "tokens of", "leaks:", "The pilot:", "bases:", "Written:")
 SPAN = re.compile(r"# (s|min|h)\b")
 ENVIRONMENT = {
     **{f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")},
-    **{"COLUMNS": "120", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "TERM": "dumb"},
+    "COLUMNS": "120",
+    "HF_HUB_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TERM": "dumb",
 }
 
 
