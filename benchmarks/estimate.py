@@ -1,8 +1,8 @@
 """``finescale estimate`` against real runs on this machine: memory, wall and processor time, cell by cell.
 
 Each study has one number of examples and runs that cannot stop early. It is estimated first, from twenty real steps of
-each cell; then it is run, a run at a time, and its records say what was really taken. Where other work keeps the machine
-busy, wall time says as much of that as of the runs: processor time stands beside it, and the load is printed.
+each cell; then it is run, a run at a time, and its records say what was really taken. Where other work keeps the
+machine busy, wall time says as much of that as of the runs: processor time stands beside it, and the load is printed.
     python benchmarks/estimate.py             # two bases, two lengths of examples, three methods
     python benchmarks/estimate.py --package   # SmolLM2-135M-Instruct out of its package
 """

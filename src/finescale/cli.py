@@ -149,9 +149,10 @@ def pilot(folder: FolderOrFile, workers: Workers = None, worth: cli_own.Worth = 
     from finescale.study.config import read
     from finescale.study.lock import open_study, read_study, refuse_what_cannot_run
     from finescale.study.place import settle
+    from finescale.study.run import memory_at
 
     cli_own.check_worth(worth)
-    refuse_what_cannot_run(read(folder))
+    refuse_what_cannot_run(read(folder), memory_at("local", None))
     folder = settle(folder)
     _drive(read_study(folder, told.print), workers)
     cli_own.print_answer(open_study(folder), worth, as_json)

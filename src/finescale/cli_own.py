@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from finescale import cli_stats
 from finescale.errors import Fault, InputError
+from finescale.terminal import out, say, told
 
 if TYPE_CHECKING:
     from finescale.study.estimate import Estimate
     from finescale.study.lock import Study
 
-out, told = Console(highlight=False, markup=False), Console(stderr=True, highlight=False, markup=False)
 Listed = Annotated[str, typer.Option("--models", help="hub ids at a revision, folders or packages, by commas")]
 Methods = Annotated[str | None, typer.Option("--methods", help="by commas; by default as many as a pilot holds")]
 Data = Annotated[Path, typer.Option("--data", help="JSONL, an example a line")]
@@ -52,7 +50,7 @@ def init(
     if as_json:
         design = vars(found.design) | {"runs": found.design.runs}
         said = {"folder": str(folder), "seen": found.seen.sentences(), "design": design, "plan": found.plan.to_dict()}
-        print(json.dumps(said, indent=1, ensure_ascii=False, default=str))
+        say(said)
         return
     out.print("\n".join([f"What {data.name} holds", *(f"  {line}" for line in found.seen.sentences())]), soft_wrap=True)
     out.print(f"The pilot: {found.design.runs} runs", soft_wrap=True)
@@ -101,7 +99,7 @@ def _print_estimate(found: Estimate, as_json: bool) -> None:
     from finescale.study.show import duration
 
     if as_json:
-        print(json.dumps(found.to_dict(), indent=1, ensure_ascii=False))
+        say(found.to_dict())
         return
     parts = list(found.cells[0].memory)
     table = Table(title="Memory of a run, MiB: by estimate, and the most the probe held")
@@ -149,7 +147,7 @@ def print_answer(study: Study, worth: float | None, as_json: bool) -> None:
 
     found = pilot(study, worth)
     if as_json:
-        print(json.dumps(found.to_dict(), indent=1, ensure_ascii=False))
+        say(found.to_dict())
     else:
         out.print(str(found), soft_wrap=True)
     if all(math.isnan(asked.median) for one in found.outlooks for asked in one.more):

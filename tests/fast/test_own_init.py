@@ -166,6 +166,23 @@ def test_the_verb_prints_what_was_seen_and_where_it_wrote(
     assert "is there already" in capsys.readouterr().err
 
 
+def test_a_model_whose_tokenizer_is_not_here_is_counted_by_bytes_and_said_so(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    found = propose.propose(tmp_path / "mine", Wanted(data, ("EleutherAI/pythia-160m@step143000",), ("lora",)))
+    assert "4 bytes a token are assumed" in found.seen.counted
+    assert found.seen.longest(1.0)[1] == 4, "ten bytes, and the target's end"
+
+
+def test_a_link_to_a_folder_does_not_part_the_study_from_its_file(tmp_path: Path, data: Path, model: str) -> None:
+    (tmp_path / "far" / "away").mkdir(parents=True)
+    (tmp_path / "near").symlink_to(tmp_path / "far" / "away")
+    propose.propose(tmp_path / "near" / "mine", Wanted(data, (model,), ("lora",)))
+    assert config.read(tmp_path / "near" / "mine").tasks["my-dates"]
+
+
 def test_rates_are_the_methods_own_at_the_smallest_rung_and_one_digit_long() -> None:
     from finescale import registry
 

@@ -125,13 +125,17 @@ class _Probe:
         preload = (WORK.partition(":")[0], TIMING.partition(":")[0])
         self.backend = LocalBackend(Setup(preload=preload, folder=study.folder))
         self.bases: dict[str, Step] = {step.spec.fingerprint(): step for step in study.plan.of("base")}
+        self.places: dict[str, Path] = {}
         self.found: dict[tuple[str, str, str], dict[str, Any]] = {}
 
     def estimate(self) -> Estimate:
         """Everything, cell by cell."""
         plan, spec = self.study.plan, self.study.spec
         setting_up = self._ready(plan.of("data")[0])
-        setting_up += sum(self._ready(step) for step in plan.of("base") if isinstance(step.spec, PublicBase))
+        there = (
+            step for step in plan.of("base") if isinstance(step.spec, PublicBase) or self.origin.store.arrived(step)
+        )
+        setting_up += sum(map(self._ready, there))
         cells = tuple(self._cell(steps) for steps in _cells(plan.of("run")))
         seconds = {
             "data and models": setting_up,
@@ -147,9 +151,8 @@ class _Probe:
     def _ready(self, step: Step) -> float:
         """Have a step's folder, from the study itself or made here; seconds it took."""
         place, there = self.study.store.done(step), self.origin.store.done(step)
-        place.parent.mkdir(exist_ok=True)
+        self.places[step.id] = there.resolve() if there.is_dir() else place
         if there.is_dir():
-            place.symlink_to(there.resolve(), target_is_directory=True)
             return 0.0
         self.tell(f"{step.label} is prepared.")
         began = perf_counter()
@@ -176,8 +179,8 @@ class _Probe:
         id = f"{len(self.found)}"
         asked = {
             "spec": run.model_dump(mode="json"),
-            "data": str(self.study.store.done(self.study.plan.of("data")[0])),
-            "base": str(self.study.store.done(base)),
+            "data": str(self.places[self.study.plan.of("data")[0].id]),
+            "base": str(self.places.get(base.id, self.study.store.done(base))),
             "shape": spec.shape.model_dump(),
         }
         store.write_json(self.study.folder / f"{id}.json", asked, durable=False)

@@ -123,7 +123,8 @@ def propose(folder: Path, wanted: Wanted, tell: Tell = lambda line: None) -> Pro
     tell(f"{counts['train']:,} rows of {wanted.data} are read.")
     seen = look(spec, files.paths_by_task({spec.name: task}, folder), smallest)
     design = _design(wanted, bases, seen, held)
-    beside = {key: os.path.relpath(path, folder) for key in FILES if (path := getattr(task, key)) is not None}
+    home = folder.absolute().parent.resolve() / folder.name
+    beside = {key: os.path.relpath(path, home) for key in FILES if (path := getattr(task, key)) is not None}
     text = study_text(spec.name, task.model_copy(update=beside), design, bases, wanted, speed())
     return Proposal(folder, seen, design, _written(folder, text, tell))
 
@@ -182,7 +183,7 @@ def _task(folder: Path, wanted: Wanted, faults: Faults) -> FileTask | None:
             _tried(faults, file_there, path, "a JSONL file")
     if len(faults.found) > before:
         return None
-    whole = {key: str(path.absolute()) for key, path in given.items() if path is not None}
+    whole = {key: str(path.resolve()) for key, path in given.items() if path is not None}
     task = FileTask.model_validate(whole | {"template": wanted.template, "target": wanted.target})
     if wanted.template is None and wanted.target is None:
         files.check_layout(_name(wanted.data), task, folder, faults)
