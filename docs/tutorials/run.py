@@ -19,6 +19,8 @@ from pathlib import Path
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 NUMBER = re.compile(r"[0-9a-f]{12}|-?\d[\d,.]*(e[+-]?\d+)?")
 EXACT = ("examples:", "tokens of", "leaks:", "The pilot:", "bases:", "Written:")
+DEPENDS = re.compile(r"(?<=^The next run that tells most for its time:).*")
+"""Which run that is depends on how long runs took."""
 SPAN = re.compile(r"# (s|min|h)\b")
 ENVIRONMENT = {
     **{f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")},
@@ -54,7 +56,7 @@ def stable(printed: str) -> list[str]:
     lines = []
     for line in printed.replace(os.getcwd(), "").splitlines():
         told = line if any(word in line for word in EXACT) else SPAN.sub("# time", NUMBER.sub("#", line))
-        if told := " ".join(re.sub("[━┃┏┓┳┡┩╇│└┘┴─]", " ", told).split()):
+        if told := DEPENDS.sub("", " ".join(re.sub("[━┃┏┓┳┡┩╇│└┘┴─]", " ", told).split())):
             lines.append(told)
     return lines
 

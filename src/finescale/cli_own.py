@@ -109,7 +109,7 @@ def _print_estimate(found: Estimate, as_json: bool) -> None:
         sizes = [*(cell.memory[part] for part in parts), cell.bytes, cell.peak or 0]
         table.add_row(cell.base, cell.method, *(f"{size / 2**20:,.0f}" for size in sizes))
     out.print(table)
-    table = Table(title="Memory of a run, MiB, where every example has so many tokens")
+    table = Table(title="MiB by tokens of every example")
     lengths = sorted({length for cell in found.cells for length in cell.by_length})
     for name in ("base", "method", *map(str, lengths)):
         table.add_column(name, justify="left" if name in ("base", "method") else "right")

@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 
 from finescale.errors import Refused
-from finescale.stats.advise import Advice, advise, name_of
+from finescale.stats.advise import name_of
 from finescale.stats.fit import fit
 from finescale.stats.fits import Fits
 from finescale.stats.worth import (
-    MOST_REACH,
     Halving,
     More,
     Next,
@@ -25,7 +24,7 @@ from finescale.stats.worth import (
     noise_of_curve,
     noise_of_runs,
 )
-from finescale.study.analyse import PLACE, labelled, note_on
+from finescale.study.analyse import labelled, note_on
 from finescale.study.lock import Study
 from finescale.study.show import duration
 from finescale.study.store import FOLDERS
@@ -59,7 +58,10 @@ class Outlook:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the pilot says: each curve's outlook, which is best at twice the data, and the next run worth making."""
+    """What the pilot says: each curve's outlook, which is best at twice the data, and the next run worth making.
+
+    ``silent`` are methods of which no run learned anything, ``noise`` is pooled over all curves, ``best`` a sentence.
+    """
 
     question: str
     note: str
@@ -67,14 +69,13 @@ class Answer:
     outlooks: tuple[Outlook, ...]
     silent: tuple[str, ...]
     noise: Noise | None
-    best: Advice | None
+    best: str
     next: Next | None
     usd_per_nat: float | None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; what is not known is null."""
-        best = None if self.best is None else {"best": self.best.best, "sentence": self.best.sentence}
-        plain: dict[str, Any] = _plain({**{k: v for k, v in asdict(self).items() if k != "best"}, "best": best})
+        plain: dict[str, Any] = _plain(asdict(self))
         return plain
 
     def __str__(self) -> str:
@@ -86,13 +87,14 @@ class Answer:
         for one in self.outlooks:
             yield from self._outlook(one)
         yield from (f"{name}: no run learned anything, so nothing is said of it." for name in self.silent)
-        if self.best is not None:
-            yield f"At twice the data: {self.best.sentence}"
+        if self.best:
+            yield self.best
         if self.next is not None:
             yield _next_sentence(self.next, self.outlooks)
 
     def _outlook(self, one: Outlook) -> Iterator[str]:
-        head = f"{one.curve['name']}: {one.loss:.3f} nats per target token with {one.most:,} examples"
+        name = one.curve["name"]
+        head = f"{name[0].upper()}{name[1:]}: {one.loss:.3f} nats per target token with {one.most:,} examples"
         yield f"{head} (untouched: {one.untouched:.3f})"
         if one.halving is not None:
             yield f"  half against full: {self._halved(one.halving)}"
@@ -148,7 +150,6 @@ def pilot(study: Study, usd_per_nat: float | None = None) -> Answer:
     outlooks = tuple(_outlook(study, part, fits, noise, usd_per_nat) for _, part in usable.groupby(BY, sort=False))
     learned = {tuple(row) for row in usable[BY].to_numpy().tolist()}
     silent = [row for row in runs[BY].drop_duplicates().to_dict("records") if tuple(row.values()) not in learned]
-    best = _best(fits, usable, outlooks, level)
     return Answer(
         question=study.spec.question,
         note=note_on(study, runs),
@@ -156,7 +157,7 @@ def pilot(study: Study, usd_per_nat: float | None = None) -> Answer:
         outlooks=outlooks,
         silent=tuple(name_of(pd.Series(row)) for row in silent),
         noise=noise,
-        best=best,
+        best=_best(outlooks),
         next=_next(study, usable, outlooks),
         usd_per_nat=usd_per_nat,
     )
@@ -172,7 +173,7 @@ def _outlook(study: Study, part: pd.DataFrame, fits: Fits, noise: Noise | None, 
     noise = noise_of_curve(noise_of_runs(part, BY), noise)
     name = name_of(first) + (f" ({first['task']})" if len(study.spec.finetune.tasks) > 1 else "")
     return Outlook(
-        curve={key: str(first[key]) for key in BY} | {"name": name[0].upper() + name[1:]},
+        curve={key: str(first[key]) for key in BY} | {"name": name},
         have=have,
         most=most,
         loss=float(part.loc[part["examples"] == most, "loss"].mean()),
@@ -208,12 +209,18 @@ def _test_sd(study: Study, part: pd.DataFrame) -> float:
     return float(np.sqrt(len(left) / max(1, len(left) - 1) * (left @ left)) / tokens.sum())
 
 
-def _best(fits: Fits, usable: pd.DataFrame, outlooks: tuple[Outlook, ...], level: float) -> Advice | None:
-    """Which method on which base is best at twice the data there are; of one task, and where there is a choice."""
-    if len(outlooks) < 2 or usable["task"].nunique() > 1:
-        return None
-    known = usable[[*PLACE, "method", "pet_size"]].drop_duplicates()
-    return advise(fits, known.assign(examples=round(TIMES[0] * outlooks[0].have)), level, max_reach=MOST_REACH)
+def _best(outlooks: tuple[Outlook, ...]) -> str:
+    """Which forecast is lowest at twice the data, and whether the next is clear of it; nothing where there is no choice
+    or no forecast."""
+    twice = [(one, asked) for one in outlooks for asked in one.more if asked.times == TIMES[0]]
+    known = sorted((pair for pair in twice if not np.isnan(pair[1].median)), key=lambda pair: pair[1].median)
+    if len(known) < 2 or len({one.curve["task"] for one, _ in known}) > 1:
+        return ""
+    (first, best), (second, other) = known[:2]
+    clear = "their intervals do not overlap" if best.high < other.low else "their intervals overlap"
+    behind = f"{second.curve['name']} is {other.median - best.median:.3f} behind"
+    far = f"; {best.refused}" if best.refused else ""
+    return f"At twice the data the forecast of {first.curve['name']} is lowest; {behind}, and {clear}{far}."
 
 
 def _next(study: Study, usable: pd.DataFrame, outlooks: tuple[Outlook, ...]) -> Next | None:
