@@ -52,7 +52,7 @@ def test_an_output_head_of_its_own_is_counted() -> None:
     shape = Shape(layers=2, width=64, heads=4, ff=128, vocab=1000, context=64)
     recipe, head = FinetuneRecipe(), 64_000
     full, lora = (
-        [tuning_memory(shape, MethodSpec(name=name, pet_size=size), recipe, 512, 0, beyond=more) for more in (0, head)]
+        [tuning_memory(shape, MethodSpec(name=name, pet_size=size), recipe, 8, 0, beyond=more) for more in (0, head)]
         for name, size in (("full", None), ("lora", 4))
     )
     assert full[1].weights - full[0].weights == 4 * head

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from finescale.core import RunSpec
 from finescale.lab import answers, evaluate, model
 from finescale.lab.finetune import tune
 from finescale.lab.methods import Attached
+from finescale.lab.packing import Example, pack
 from finescale.lab.prepare import load_split
 from finescale.lab.subset import subset
 
@@ -37,7 +38,8 @@ def measure(spec: RunSpec, data: Path, base: Path) -> dict[str, Any]:
     Returns:
         For each part wall seconds, and processor seconds under ``…_cpu``: ``load`` a base, a training ``step``, an
         ``example`` read for its loss, an ``answer`` written. And ``tokens`` of a training example, soft prompt and
-        all; the ``precision`` that a run computes in; how many examples ``train``, ``dev`` and ``test`` have.
+        all; ``rows`` that a batch is packed in at the most, and ``read_rows`` one of evaluation; the ``precision`` that
+        a run computes in; how many examples ``train``, ``dev`` and ``test`` have.
     """
     net, loaded = _timed(lambda: model.load(base))
     train_set = load_split(data, spec.task.name, "train")
@@ -60,11 +62,19 @@ def measure(spec: RunSpec, data: Path, base: Path) -> dict[str, Any]:
         **_told("example", read),
         **_told("answer", written),
         "tokens": float(np.mean([len(one.prompt) + len(one.target) + length for one in train_set])),
+        "rows": _rows(drawn, spec.recipe.batch_examples, model.row(net), length),
+        "read_rows": _rows(some, evaluate.BATCH, model.row(net), length),
         "precision": str(net.dtype).removeprefix("torch."),
         "train": len(train_set),
         "dev": len(dev_set),
         "test": len(test_set),
     }
+
+
+def _rows(examples: Sequence[Example], batch: int, row: int, length: int) -> int:
+    """Rows that the largest of the batches takes: examples of more than half a row leave the rest of theirs empty."""
+    cuts = range(0, len(examples), batch)
+    return max(len(pack(examples[start : start + batch], row, length).ids_BT) for start in cuts)
 
 
 def _reading(net: Any, some: list[Any], attached: Attached) -> tuple[float, float]:

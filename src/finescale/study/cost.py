@@ -88,8 +88,9 @@ def step_memory(
     if isinstance(spec, RunSpec | RateSearch):
         each = length(spec.task, spec.method)
         evaluated = _evaluated(spec, each, shapes[spec.base].context, probes) if whole else 1
-        batch = spec.recipe.batch_examples if whole else 1
-        return tuning_memory(shapes[spec.base], spec.method, spec.recipe, batch * each, evaluated)
+        batch, shape = spec.recipe.batch_examples if whole else 1, shapes[spec.base]
+        rows = math.ceil(batch * each / shape.context)
+        return tuning_memory(shape, spec.method, spec.recipe, rows, evaluated)
     return None
 
 
@@ -97,7 +98,7 @@ def tuning_memory(
     shape: Shape,
     method: MethodSpec,
     recipe: FinetuneRecipe,
-    tokens: float,
+    rows: int,
     evaluated: int,
     dtype: str = "float32",
     beyond: int = 0,
@@ -108,14 +109,14 @@ def tuning_memory(
         shape: of the base; its context is the row that examples are packed in.
         method: what is trained.
         recipe: its optimiser.
-        tokens: of a batch, soft prompts included.
+        rows: of a batch, packed.
         evaluated: rows of a batch of evaluation.
         dtype: what the base computes in.
         beyond: parameters of the base that its shape does not tell, as an output head of its own.
     """
     known, row = registry.get("method", method.name), shape.context
     trained = known.pet_params(shape, method.pet_size) + (beyond if known.whole else 0)
-    rows, adapted = math.ceil(tokens / row), known.size_word == "rank"
+    adapted = known.size_word == "rank"
     return memory(shape, trained, rows, row, recipe.optimiser, dtype, adapted, evaluated, beyond)
 
 

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
-from finescale.core import PublicBase, RateSearch, RunSpec, Shape
+from finescale.core import PublicBase, RateSearch, RunSpec
 from finescale.errors import StudyError
 from finescale.lab.ladder import LIBRARIES, Memory, count, train_flops
 from finescale.study import store
@@ -192,14 +192,13 @@ class _Probe:
         specs: list[Any] = [step.spec for step in steps]
         sizes = sorted({one.examples for one in specs})
         seconds, cpu = ({n: self._run_seconds(run, found, n, mark) for n in sizes} for mark in ("", "_cpu"))
-        of = _sizer(run, spec, found)
         most = self._context(spec)
         return Cell(
             base=base_label(spec),
             task=run.task.name,
             method=method,
-            memory=_parts(of(spec.shape, found["tokens"])),
-            by_length={size: _whole(of(spec.shape, size)) for size in LENGTHS if size <= most},
+            memory=_parts(_memory(run, spec, found)),
+            by_length={size: _whole(_memory(run, spec, found, size)) for size in LENGTHS if size <= most},
             peak=peak,
             step=(found["step"], found["step_cpu"]),
             seconds=seconds,
@@ -269,18 +268,15 @@ def _untouched(found: dict[str, Any]) -> float:
     return float((found["dev"] + found["test"]) * found["example"] + found["decoded"] * found["answer"])
 
 
-def _sizer(run: RunSpec, base: Any, found: dict[str, Any]) -> Callable[[Shape, float], Memory]:
-    """Memory of a run whose examples have so many tokens each, a soft prompt among them."""
+def _memory(run: RunSpec, base: Any, found: dict[str, Any], each: int | None = None) -> Memory:
+    """Memory of a run on its own examples as they are packed, or where all have ``each`` tokens."""
+    shape, batch, read = base.shape, found["rows"], found["read_rows"]
+    if each is not None:
+        shape = shape.model_copy(update={"context": max(shape.context, each)})
+        held = min(EVALUATED, max(found["dev"], found["test"]))
+        batch, read = (-(-many // (shape.context // each)) for many in (run.recipe.batch_examples, held))
     beyond = params_of(base).total - count(base.shape).total
-    held = min(EVALUATED, max(found["dev"], found["test"]))
-
-    def of(shape: Shape, tokens: float) -> Memory:
-        row = shape.model_copy(update={"context": max(shape.context, round(tokens))})
-        rows = -(-round(held * tokens) // row.context)
-        batch = run.recipe.batch_examples * tokens
-        return tuning_memory(row, run.method, run.recipe, batch, rows, found["precision"], beyond)
-
-    return of
+    return tuning_memory(shape, run.method, run.recipe, batch, read, found["precision"], beyond)
 
 
 def _parts(memory: Memory) -> dict[str, int]:
