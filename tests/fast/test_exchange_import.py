@@ -163,6 +163,20 @@ def test_the_state_file_itself_means_its_folder_and_any_name_is_a_name(sweep: Pa
     assert import_runs("trainer", [odd], Ask(values={"examples": "2k"})).frame["examples"][0] == 2000
 
 
+def test_a_run_is_taken_once_whatever_leads_to_it_and_runs_called_alike_are_all_taken(sweep: Path) -> None:
+    found = import_runs("trainer", [sweep, sweep / "lora-n64-s0", sweep.parent], Ask(pattern=NAMED))
+    assert len(found.frame) == 13
+    other = Path(shutil.copytree(sweep / "lora-n64-s0", sweep.parent / "more-n9-s9" / "lora-n64-s0"))
+    both = import_runs("trainer", [sweep / "lora-n64-s0", other], Ask(pattern=NAMED)).frame
+    assert both["run"].nunique() == 2
+    assert both["examples"].tolist() == [64, 64], "what tells them apart does not stand before their names"
+    table = sweep.parent / "own.csv"
+    table.write_text("run,examples,loss\na,10,2.0\na,20,1.5\na,40,1.2\n")
+    rows = import_runs("table", [table, table]).frame
+    assert rows["loss"].tolist() == [2.0, 1.5, 1.2]
+    assert rows["run"].is_unique
+
+
 def test_a_pickle_is_never_opened(sweep: Path) -> None:
     (sweep / "full-n32-s0" / "training_args.bin").write_bytes(b"cos\nsystem\n(S'touch /tmp/opened'\ntR.")
     found = import_runs("trainer", [sweep / "full-n32-s0"], Ask(values={"examples": "32"}))
@@ -188,6 +202,7 @@ def test_a_table_of_facts_and_values_take_the_place_of_what_is_there(sweep: Path
     [
         (Ask(values={"Examples": "3"}), "did you mean 'examples'"),
         (Ask(values={"examples": "many"}), "is not a number"),
+        (Ask(values={"examples": "nan"}), "is not a number"),
         (Ask(pattern="n("), "is no regular expression"),
         (Ask(pattern=r"n(\d+)"), "has no named group"),
         (Ask(pattern=r"x(?P<examples>\d+)"), "is found in no run's name"),

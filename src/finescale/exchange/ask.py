@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -70,7 +71,7 @@ def check(ask: Ask) -> None:
         for column, text in ask.values.items():
             if column not in CANONICAL and column.lower() in CANONICAL:
                 faults.add(f"--set {column}", "is no column", near(column, CANONICAL))
-            elif column in NUMBERS and numeric(text) is None:
+            elif column in NUMBERS and ((value := numeric(text)) is None or not math.isfinite(value)):
                 faults.add(f"--set {column}={text}", "is not a number", f"as in --set {column}=1000")
         if ask.pattern is not None:
             _check_pattern(ask.pattern, faults)

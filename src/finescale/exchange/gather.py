@@ -6,6 +6,7 @@ import math
 import pkgutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -59,8 +60,7 @@ def import_runs(kind: str, paths: Sequence[str | Path], ask: Ask | None = None) 
     check(ask)
     if not paths:
         raise InputError(Fault("paths", "are none", f"give {source.summary}"))
-    read = [one for path in dict.fromkeys(Path(path) for path in paths) for one in source.read(path)]
-    runs, skipped = _once(one for one in read if isinstance(one, Found)), [o for o in read if isinstance(o, Skipped)]
+    runs, skipped = _read(source, [Path(path) for path in paths])
     if not runs:
         raise InputError(*_no_runs(source, paths, skipped))
     rows, replaced = _rows(runs, source, ask)
@@ -86,18 +86,31 @@ def import_runs(kind: str, paths: Sequence[str | Path], ask: Ask | None = None) 
     )
 
 
-def _once(found: Iterable[Found]) -> list[Found]:
-    """Each run once, under a name of its own."""
-    runs = list({(run.place.resolve(), run.run): run for run in found}.values())
+def _read(source: Importer, paths: list[Path]) -> tuple[list[Found], list[Skipped]]:
+    """Every run once, however many of the paths lead to it, under a name of its own; and what was skipped."""
+    runs: dict[tuple[Path, int], Found] = {}
+    skipped: dict[Path, Skipped] = {}
+    for path in paths:
+        count: Counter[Path] = Counter()  # several runs may lie in one file
+        for one in source.read(path):
+            place = one.place.resolve()
+            if isinstance(one, Skipped):
+                skipped[place if place.is_dir() else Path(f"{place}:{one.why}")] = one
+                continue
+            runs.setdefault((place, count[place]), one)
+            count[place] += 1
+    return _named(list(runs.values())), list(skipped.values())
+
+
+def _named(runs: list[Found]) -> list[Found]:
+    """Runs that are called alike, told apart by their places and then by numbers, behind what they are called."""
     times = Counter(run.run for run in runs)
-    return [
-        run if times[run.run] == 1 else Found(**{**vars(run), "run": str(run.place) + _inside(run)}) for run in runs
-    ]
-
-
-def _inside(run: Found) -> str:
-    """What tells runs of one file apart."""
-    return f":{run.run}" if run.place.is_file() else ""
+    runs = [replace(run, run=f"{run.run} ({run.place})") if times[run.run] > 1 else run for run in runs]
+    times, seen, named = Counter(run.run for run in runs), Counter[str](), []
+    for run in runs:
+        seen[run.run] += 1
+        named.append(replace(run, run=f"{run.run} #{seen[run.run]}") if times[run.run] > 1 else run)
+    return named
 
 
 def _no_runs(source: Importer, paths: Sequence[str | Path], skipped: Sequence[Skipped]) -> list[Fault]:

@@ -6,6 +6,7 @@ import math
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def _store(root: Path) -> Iterator[Found | Skipped]:
         status = STATUS.get(str(meta.get("status")), str(meta.get("status")))
         name = str(tags.get(NAME) or meta.get("run_name") or folder.name)
         found = _run(name, folder, params | _own(tags), scores, status)
-        yield Found(**{**vars(found), "notes": (*wrong, *_gaps(scores))})
+        yield replace(found, notes=(*wrong, *_gaps(scores)))
 
 
 def _database(path: Path) -> Iterator[Found | Skipped]:
@@ -77,7 +78,7 @@ def _database(path: Path) -> Iterator[Found | Skipped]:
             yield Skipped(path / str(run), "was deleted in MLflow")
             continue
         found = _run(str(tags.get(NAME) or name or run), path, params | _own(tags), history, str(status))
-        yield Found(**{**vars(found), "notes": _gaps(history)})
+        yield replace(found, notes=_gaps(history))
 
 
 def _pairs(base: sqlite3.Connection, table: str) -> dict[str, dict[str, str]]:
@@ -140,7 +141,7 @@ def _rows(path: Path) -> Iterator[Found | Skipped]:
         name = str(parts["tags"].get(NAME) or cells.get("run_id") or f"{path.stem}:{index}")
         config = parts["params"] | _own(parts["tags"])
         found = _run(name, path, config, scores, str(cells.get("status", "FINISHED")))
-        yield Found(**{**vars(found), "notes": (LAST_ONLY,)})
+        yield replace(found, notes=(LAST_ONLY,))
 
 
 def _run(name: str, place: Path, config: dict[str, Any], scores: Scores, status: str) -> Found:
