@@ -91,12 +91,12 @@ class Imported:
     def __str__(self) -> str:
         usable = len(self.runs.usable)
         aside = f", {usable} of them usable in fits" if usable < len(self.frame) else ""
-        lines = [f"Taken: {len(self.frame)} runs{aside}" + (f"; loss is {self.loss}" if self.loss else "")]
+        lines = [f"Taken: {_runs(len(self.frame))}{aside}" + (f"; loss is {self.loss}" if self.loss else "")]
         lines += [f"  {line}" for line in _columns(self.frame)]
         lines += _listed("Skipped", [f"{one.place}: {one.why}" for one in self.skipped])
         lines += _listed("Flagged, and in no fit", self._flagged())
         findings = [str(finding) for finding in self.runs.findings if finding.kind not in SAID_ABOVE]
-        lines += _listed("Noted", [*(f"{count} runs: {note}" for note, count in self.notes.items()), *findings])
+        lines += _listed("Noted", [*(f"{_runs(count)}: {note}" for note, count in self.notes.items()), *findings])
         lines += _listed("Not known", self._not_known())
         if self.varying:
             more = f" and {len(self.varying) - MOST} more" if len(self.varying) > MOST else ""
@@ -132,6 +132,10 @@ class Imported:
             "unknown": [{"column": one.column, "runs": list(one.runs), "way": one.way} for one in self.unknown],
             "varying": list(self.varying),
         }
+
+
+def _runs(count: int) -> str:
+    return f"{count} run" + ("" if count == 1 else "s")
 
 
 def _listed(head: str, lines: list[str]) -> list[str]:
