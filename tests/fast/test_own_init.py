@@ -133,6 +133,7 @@ def test_every_fault_is_told_at_once_and_nothing_is_written(tmp_path: Path, mode
         (dates(20), "too few for a pilot"),
         ([{"prompt": "x " * 400 + str(i), "completion": "y"} for i in range(200)], "it holds|near|short"),
         ([], "holds no examples"),
+        (dates(1) * 200, "leaves 0 examples to train on"),
     ],
 )
 def test_a_file_that_cannot_carry_a_pilot_is_refused(

@@ -249,6 +249,9 @@ def _design(wanted: Wanted, bases: dict[str, PublicBase], seen: Look, held: dict
 
 def _limits(seen: Look, room: int, data: Path) -> tuple[int, int]:
     """Most tokens of a prompt and of a target: nearly all examples, as far as the models' context goes."""
+    if (left := seen.rows["train"]) < LEAST_EXAMPLES:
+        what = f"leaves {left} examples to train on: rows that repeat a held-out one, or its prompt, are not counted"
+        raise InputError(Fault(str(data), what, "give it examples of its own"))
     prompt, target = (_up(size, 8) for size in seen.longest(COVERED))
     limits = (min(prompt, room - target), target)
     if limits[0] < 1 or not seen.within(limits):
