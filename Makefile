@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ENV    := HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow test-page lint clean
 
 demo: $(STAMP)
 	$(ENV) $(BIN)/finescale demo
@@ -15,6 +15,9 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(ENV) $(BIN)/python -m pytest -m slow
+
+test-page: $(STAMP)
+	$(ENV) tests/page_tests.sh $(BIN)/python
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -34,3 +35,13 @@ def two_tasks() -> Analysis:
 
     runs = [small_runs(), small_runs("../Summaries in French")]
     return sample_analysis(pd.concat(runs, ignore_index=True))
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The system's Chromium; its downloads go to ``browser.downloads``."""
+    from page_browser import started
+
+    made = started(tmp_path_factory)
+    yield made
+    made.quit()
