@@ -27,6 +27,7 @@ from finescale.lab.prepare import Tell, load_split
 from finescale.lab.subset import subset
 from finescale.lab.train import Diverged, Optimiser, Step, cosine, train
 
+PLAINLY = model.Opening()
 WIDENINGS = 2
 """How often a rate search that ends at an edge of its grid may go one step further out."""
 
@@ -60,7 +61,7 @@ class Job:
     examples: int
     seed_subset: int
     shards: int
-    trust: bool
+    opening: model.Opening
 
 
 @dataclass
@@ -94,7 +95,7 @@ def finetune(
     parts: int = 1,
     keep: Keep = "scores",
     shards: int = 1,
-    trust: bool = False,
+    opening: model.Opening = PLAINLY,
 ) -> dict[str, Any]:
     """Finetune and score one run.
 
@@ -109,18 +110,18 @@ def finetune(
         parts: in how many parts a batch is worked through, where memory is short; the numbers are the same.
         keep: which weights are left in ``out`` as well: none, adapters, or the best checkpoint.
         shards: processes that share the training, where a base is too large for one; the losses are the same.
-        trust: whether code that lies in the base's folder may be run.
+        opening: how the base is opened: with its code trusted or not, with activations kept or not.
 
     Returns:
         The record; losses are nats per target token. A run that diverged or never beat the untouched base is flagged.
     """
     began = time.perf_counter(), time.process_time()
-    shape = model.shape_of(net := model.load(base, trust))
+    shape = model.shape_of(net := model.load(base, opening))
     base_record = json.loads((base / "record.json").read_text())
     method: Method = registry.get("method", spec.method.name)
     learning_rate = _rate(spec, rate, method, shape)
     train_set = subset(load_split(data, spec.task.name, "train"), spec.examples, spec.seed_subset)
-    job = Job(str(base), str(data), spec.task.name, spec.examples, spec.seed_subset, shards, trust)
+    job = Job(str(base), str(data), spec.task.name, spec.examples, spec.seed_subset, shards, opening)
     sets = evaluate.sets_of(spec, data, parts)
     zero = [evaluate.untouched(net, base, one) for one in sets]
     zero_dev = evaluate.mean_nats(evaluate.untouched_rows(net, base, sets[0], "dev"))
@@ -154,7 +155,7 @@ def search_rate(
     tell: Tell,
     parts: int = 1,
     shards: int = 1,
-    trust: bool = False,
+    opening: model.Opening = PLAINLY,
 ) -> dict[str, Any]:
     """Find a method's learning rate by dev loss over the declared grid, widened where the best lies at an edge.
 
@@ -165,17 +166,16 @@ def search_rate(
     began = time.perf_counter(), time.process_time()
     train_set = subset(load_split(data, spec.task.name, "train"), spec.examples, spec.seed)
     dev_set = load_split(data, spec.task.name, "dev")
-    zero_dev = evaluate.mean_nats(
-        evaluate.untouched_rows(model.load(base, trust), base, EvaluationSet(data, spec.task.name, parts=parts), "dev")
-    )
-    job = Job(str(base), str(data), spec.task.name, spec.examples, spec.seed, shards, trust)
+    own = EvaluationSet(data, spec.task.name, parts=parts)
+    zero_dev = evaluate.mean_nats(evaluate.untouched_rows(model.load(base, opening), base, own, "dev"))
+    job = Job(str(base), str(data), spec.task.name, spec.examples, spec.seed, shards, opening)
     trials: dict[float, Tuned] = {}
     todo = list(spec.grid)
     budget = len(todo) + WIDENINGS
     while todo:
         rate = todo.pop(0)
         seeds = spec.seed, spec.seed
-        net = model.load(base, trust)
+        net = model.load(base, opening)
         how = spec.method, spec.recipe, rate
         trials[rate] = _tuned(job, out, net, *how, train_set, dev_set, zero_dev, seeds, lambda _: None, parts)
         tell(len(trials) / budget)
@@ -190,7 +190,7 @@ def search_rate(
             for r, t in sorted(trials.items())
         ],
         "found_size": spec.method.pet_size,
-        "found_at": model.shape_of(model.load(base, trust)).model_dump(),
+        "found_at": model.shape_of(model.load(base, opening)).model_dump(),
     } | _since(began)
 
 

@@ -7,11 +7,13 @@ feed-forward layer; a public checkpoint is whatever its folder says. Either way 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from transformers import ArceeConfig, ArceeForCausalLM, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from finescale.core import Shape
 from finescale.errors import Fault, InputError
@@ -27,6 +29,20 @@ FEED_FORWARD = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
 CONTEXTS = ("max_position_embeddings", "max_seq_len", "seq_length")
 UNBOUNDED = 2048
 """Context of a model whose positions have no bound."""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How a base is opened, which is no part of what it is.
+
+    Attributes:
+        trust: whether code that lies in its folder may be run.
+        checkpointing: whether each layer's activations are worked out again on the way back instead of being kept; the
+            numbers are the same (Chen et al. 2016, arXiv 1604.06174).
+    """
+
+    trust: bool = False
+    checkpointing: bool = False
 
 
 def build(shape: Shape, seed: int) -> CausalLM:
@@ -78,10 +94,10 @@ def _initialise(net: CausalLM, random: torch.Generator) -> None:
             weight.normal_(0.0, 0.1 if "embed_tokens" in name else weight.shape[1] ** -0.5, generator=random)
 
 
-def load(folder: Path, trust: bool = False) -> CausalLM:
+def load(folder: Path, opening: Opening = Opening()) -> CausalLM:
     """Load a base from a local folder in the hub's layout, in its own compute type if it has one, else the machine's.
 
-    Weights are read from safetensors alone, and code that lies beside them is not run, but on ``trust``.
+    Weights are read from safetensors alone, and code that lies beside them is not run, but on trust.
 
     Raises:
         InputError: the folder holds its weights as pickles, which can run anything when they are opened.
@@ -97,9 +113,25 @@ def load(folder: Path, trust: bool = False) -> CausalLM:
         dtype=getattr(torch, asked.get("computed_in") or "", None) or fastpath.compute_dtype(),
         local_files_only=True,
         use_safetensors=True,
-        trust_remote_code=trust,
-    )
-    return model.eval()
+        trust_remote_code=opening.trust,
+    ).eval()
+    if opening.checkpointing:
+        _keep_no_activations(model)
+    return model
+
+
+def _keep_no_activations(model: CausalLM) -> None:
+    """Switch gradient checkpointing on; the layers alone count as training, so that nothing is dropped out."""
+    try:
+        older = "gradient_checkpointing_enable"  # its name before transformers 5.23
+        enable = getattr(model, "activation_checkpointing_enable", None) or getattr(model, older)
+        enable({"use_reentrant": False, "preserve_rng_state": False})
+    except ValueError as error:
+        what, fix = "cannot keep fewer activations", "leave [run] gradient_checkpointing out"
+        raise InputError(Fault(model.config.model_type, f"{what}: {error}", fix)) from error
+    for layer in model.modules():
+        if isinstance(layer, GradientCheckpointingLayer):
+            layer.training = True
 
 
 def save(model: CausalLM, folder: Path) -> None:

@@ -212,11 +212,11 @@ def main(place: str, rank: int) -> None:
     torch.set_num_threads(1)
     fastpath.keep_freed_memory()
     asked = json.loads((Path(place) / "asked.json").read_text())
-    job = finetune.Job(**asked["job"])
+    job = finetune.Job(**asked["job"] | {"opening": model.Opening(**asked["job"]["opening"])})
     dist.init_process_group("gloo", init_method=f"file://{place}/meeting", rank=rank, world_size=job.shards)
     shards = Shards(rank, job.shards)
     tuned = finetune.tune(
-        model.load(Path(job.base), job.trust),
+        model.load(Path(job.base), job.opening),
         MethodSpec.model_validate(asked["method"]),
         FinetuneRecipe.model_validate(asked["recipe"]),
         asked["rate"],

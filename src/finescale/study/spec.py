@@ -203,6 +203,9 @@ class RunChoice(Section):
     shards: Count | None = Field(
         default=None, description="processes that share the finetuning of one run; by default as memory_gb needs"
     )
+    gradient_checkpointing: bool = Field(
+        default=False, description="work activations out again instead of keeping them: less memory, more time"
+    )
     slurm: dict[str, str | int] = Field(default={}, description='what sbatch is told, as in partition = "cpu"')
     keep: Literal["scores", "adapters", "best"] = Field(
         default="scores", description="weights that runs leave: none, adapters (PEFT's format), or best checkpoints too"

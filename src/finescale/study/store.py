@@ -44,12 +44,14 @@ class How:
         shards: processes that share the training.
         keep: which weights a run leaves: ``[run] keep``.
         trust: whether code that the base brings may be run.
+        checkpointing: whether finetuning works activations out again instead of keeping them.
     """
 
     parts: int = 1
     shards: int = 1
     keep: Literal["scores", "adapters", "best"] = "scores"
     trust: bool = False
+    checkpointing: bool = False
 
 
 PLAINLY = How()

@@ -7,6 +7,7 @@ from typing import Any
 
 from finescale.core import BaseSpec, DataSpec, ModelDataSpec, PublicBase, RateSearch, RunSpec
 from finescale.lab import steps
+from finescale.lab.model import Opening
 from finescale.study import lock, store
 from finescale.study.files import paths_by_task
 from finescale.study.plan import Kind
@@ -26,6 +27,7 @@ def execute(root: Path, part: Path, tell: Teller) -> dict[str, Any]:
     """Do the work of the step whose working folder is ``part`` and return its record."""
     asked = store.read_json(part / "spec.json")
     spec, needs, how = asked["spec"], asked["needs"], store.How(**asked["how"])
+    opening = Opening(how.trust, how.checkpointing)
     place = {role: root / store.FOLDERS[_KIND_OF_ROLE[role]] / needed for role, needed in needs.items()}
     match asked["kind"]:
         case "data":
@@ -46,10 +48,10 @@ def execute(root: Path, part: Path, tell: Teller) -> dict[str, Any]:
             )
         case "rate":
             search = RateSearch.model_validate(spec)
-            return steps.search_rate(search, part, place["data"], place["base"], tell, how.parts, how.shards, how.trust)
+            return steps.search_rate(search, part, place["data"], place["base"], tell, how.parts, how.shards, opening)
         case _:
             run, folders = RunSpec.model_validate(spec), (place["data"], place["base"], place.get("rate"))
-            return steps.finetune(run, part, *folders, tell, how.parts, how.keep, how.shards, how.trust)
+            return steps.finetune(run, part, *folders, tell, how.parts, how.keep, how.shards, opening)
 
 
 _KIND_OF_ROLE: dict[str, Kind] = {"data": "data", "base": "base", "previous": "base", "rate": "rate"}
