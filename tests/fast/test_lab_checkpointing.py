@@ -13,7 +13,7 @@ from small_models import close, examples
 from finescale import registry
 from finescale.core import MethodSpec
 from finescale.errors import InputError
-from finescale.lab import model
+from finescale.lab import ladder, model
 from finescale.lab.finetune import attach
 from finescale.lab.packing import pack
 
@@ -56,3 +56,17 @@ def test_a_model_that_cannot_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("transformers.LlamaForCausalLM.supports_gradient_checkpointing", False)
     with pytest.raises(InputError, match=r"leave \[run\] gradient_checkpointing out"):
         model.load(folder, model.Opening(checkpointing=True))
+
+
+def test_the_estimate_falls_with_what_is_kept() -> None:
+    """Checkpointing never asks for more, and saves more the deeper a base is."""
+    saved = []
+    for rung in ("xs", "m", "2xl"):
+        shape = ladder.shape(rung, 4096, 128)
+        much, little = (
+            ladder.memory(shape, 1000, rows=8, row=128, checkpointing=checkpointing) for checkpointing in (False, True)
+        )
+        saved.append(1 - little.activations / much.activations)
+        assert little.total < much.total
+        assert little.weights == much.weights
+    assert saved == sorted(saved)

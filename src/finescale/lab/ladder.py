@@ -137,6 +137,7 @@ def memory(
     adapted: bool = False,
     evaluated: int = 0,
     beyond: int = 0,
+    checkpointing: bool = False,
 ) -> Memory:
     """Bytes that finetuning or pretraining a base holds at its peak: an estimate.
 
@@ -156,12 +157,13 @@ def memory(
         adapted: each matrix has a low-rank path beside it, whose output and its sum with the matrix's own come and go.
         evaluated: rows of a batch of evaluation, whose gradients are not asked for; 0: none.
         beyond: parameters that the shape does not tell, as an output head of its own.
+        checkpointing: each layer's activations are worked out again on the way back; its input alone is kept.
     """
     total, size = count(shape).total + beyond, BYTES[dtype]
     full = pet_params >= total
     masters = 0 if size == 4 else 4 * pet_params
     moments = 8 * pet_params if optimiser == "adamw" else _factored(shape) if full else pet_params
-    activations = _activations(shape, full, rows, row, size)
+    activations = _activations(shape, full, rows, row, size, checkpointing)
     gradients = size * pet_params + masters
     outputs = shape.layers * sum(write for _, write in matrices(shape)) * rows * row * size if adapted else 0
     working = round(WORKING * activations) + 2 * outputs
@@ -187,16 +189,18 @@ def _factored(shape: Shape) -> int:
     return 4 * (shape.layers * layer + shape.vocab + shape.width + shape.width)
 
 
-def _activations(shape: Shape, full: bool, rows: int, row: int, size: int) -> int:
+def _activations(shape: Shape, full: bool, rows: int, row: int, size: int, checkpointing: bool) -> int:
     """Bytes kept for the way back.
 
     Per token and layer, in widths: the inputs of two norms and of the linear layers after them (4, or 6 where the norms
     are trained), query, key, value (3, repeated over shared heads) and the output projection's input (1); the
     probabilities of each head; and of the feed-forward its inputs, activation and product (4 gated, 2 not). The masks
-    of a batch are fp32 and there are two of them.
+    of a batch are fp32 and there are two of them. With ``checkpointing`` one layer has all this at a time, and the
+    others their input.
     """
     tokens = rows * row
     layer = shape.width * (10 if full else 8) + shape.heads * row + shape.ff * (4 if shape.gated else 2)
-    kept = tokens * (shape.layers * layer + 5 * shape.width) * size
+    layers = shape.layers * shape.width + layer if checkpointing else shape.layers * layer
+    kept = tokens * (layers + 5 * shape.width) * size
     logits = LOGITS * shape.vocab * 3 * 4 + (4 * shape.vocab * shape.width if full else 0)
     return kept + 2 * 4 * tokens * row + logits

@@ -27,13 +27,14 @@ RATE = 1e-6
 """So small that no step diverges; how long a step takes does not depend on it."""
 
 
-def measure(spec: RunSpec, data: Path, base: Path) -> dict[str, Any]:
+def measure(spec: RunSpec, data: Path, base: Path, opening: model.Opening) -> dict[str, Any]:
     """Time a run's parts by doing some of each, in this process and on its own data.
 
     Args:
         spec: the run; its number of examples does not matter.
         data: prepared data folder.
         base: folder of the base.
+        opening: how the base is opened.
 
     Returns:
         For each part wall seconds, and processor seconds under ``…_cpu``: ``load`` a base, a training ``step``, an
@@ -41,7 +42,7 @@ def measure(spec: RunSpec, data: Path, base: Path) -> dict[str, Any]:
         all; ``rows`` that a batch is packed in at the most, and ``read_rows`` one of evaluation; the ``precision`` that
         a run computes in; how many examples ``train``, ``dev`` and ``test`` have.
     """
-    net, loaded = _timed(lambda: model.load(base))
+    net, loaded = _timed(lambda: model.load(base, opening))
     train_set = load_split(data, spec.task.name, "train")
     test = evaluate.sets_of(spec, data)[0]
     dev_set, test_set = test.examples("dev"), test.examples()

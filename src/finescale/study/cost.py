@@ -71,7 +71,11 @@ def evaluate_flops(shape: Shape, run: RunSpec, probes: Iterable[ProbeSpec]) -> f
 
 
 def step_memory(
-    spec: Noun, shapes: Mapping[str, Shape], probes: Iterable[ProbeSpec] = (), whole: bool = True
+    spec: Noun,
+    shapes: Mapping[str, Shape],
+    probes: Iterable[ProbeSpec] = (),
+    whole: bool = True,
+    checkpointing: bool = False,
 ) -> Memory | None:
     """Estimated bytes that a base, rate or run step holds at its peak, by part; its worker's libraries come on top.
 
@@ -80,6 +84,7 @@ def step_memory(
         shapes: shape of each base by its fingerprint.
         probes: the study's; those that a run is judged by may take more than its task.
         whole: a batch at once; else in as many parts as it can be worked through in, a row or an example at a time.
+        checkpointing: whether finetuning works activations out again.
     """
     if isinstance(spec, BaseSpec):
         rows, row = max(1, spec.recipe.batch_tokens // spec.shape.context) if whole else 1, spec.shape.context
@@ -90,7 +95,7 @@ def step_memory(
         evaluated = _evaluated(spec, each, shapes[spec.base].context, probes) if whole else 1
         batch, shape = spec.recipe.batch_examples if whole else 1, shapes[spec.base]
         rows = math.ceil(batch * each / shape.context)
-        return tuning_memory(shape, spec.method, spec.recipe, rows, evaluated)
+        return tuning_memory(shape, spec.method, spec.recipe, rows, evaluated, checkpointing=checkpointing)
     return None
 
 
@@ -102,6 +107,7 @@ def tuning_memory(
     evaluated: int,
     dtype: str = "float32",
     beyond: int = 0,
+    checkpointing: bool = False,
 ) -> Memory:
     """Bytes that finetuning holds at its peak.
 
@@ -113,11 +119,12 @@ def tuning_memory(
         evaluated: rows of a batch of evaluation.
         dtype: what the base computes in.
         beyond: parameters of the base that its shape does not tell, as an output head of its own.
+        checkpointing: whether activations are worked out again on the way back.
     """
     known, row = registry.get("method", method.name), shape.context
     trained = known.pet_params(shape, method.pet_size) + (beyond if known.whole else 0)
     adapted = known.size_word == "rank"
-    return memory(shape, trained, rows, row, recipe.optimiser, dtype, adapted, evaluated, beyond)
+    return memory(shape, trained, rows, row, recipe.optimiser, dtype, adapted, evaluated, beyond, checkpointing)
 
 
 def _evaluated(spec: RunSpec | RateSearch, each: int, row: int, probes: Iterable[ProbeSpec]) -> int:

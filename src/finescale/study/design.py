@@ -148,7 +148,8 @@ def summarise(study: Study) -> Summary:
     left = work_of(step for step in plan.steps.values() if step.id not in finished)
     core_seconds, paced_by = _pace(study, left)
     hourly, device = spec.budget.usd_per_device_hour, spec.run.memory_gb
-    parts, least = _memory(plan, whole=True), {kind: sum(need.values()) for kind, need in _memory(plan, False).items()}
+    parts, at_least = (_memory(plan, whole, spec.run.gradient_checkpointing) for whole in (True, False))
+    least = {kind: sum(need.values()) for kind, need in at_least.items()}
     return Summary(
         steps={kind: len(plan.of(kind)) for kind in ("data", "base", "rate", "run")},
         done=len(finished),
@@ -178,7 +179,7 @@ def _pace(study: Study, left: dict[Kind, float]) -> tuple[float | None, str]:
     return None, ""
 
 
-def _memory(plan: Plan, whole: bool) -> dict[str, dict[str, int]]:
+def _memory(plan: Plan, whole: bool, checkpointing: bool) -> dict[str, dict[str, int]]:
     """Bytes of the step of each kind that needs most, by part; none of what is not made here."""
     bases: list[Any] = [step.spec for step in plan.of("base")]
     shapes = {base.fingerprint(): base.shape for base in bases}
@@ -186,7 +187,8 @@ def _memory(plan: Plan, whole: bool) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
     for kind, steps in (("base", plan.of("base")), ("run", plan.of("run"))):
         unlike = {_cell(step): step.spec for step in steps}.values()
-        needs = [need for spec in unlike if (need := step_memory(spec, shapes, data.probes, whole)) is not None]
+        asked = [step_memory(spec, shapes, data.probes, whole, checkpointing) for spec in unlike]
+        needs = [need for need in asked if need is not None]
         largest = max(needs, key=lambda need: need.total, default=None)
         found[kind] = {} if largest is None else asdict(largest) | {"libraries": LIBRARIES}
     return found

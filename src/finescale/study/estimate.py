@@ -125,6 +125,7 @@ class _Probe:
         preload = (WORK.partition(":")[0], TIMING.partition(":")[0])
         self.backend = LocalBackend(Setup(preload=preload, folder=study.folder))
         self.bases: dict[str, Step] = {step.spec.fingerprint(): step for step in study.plan.of("base")}
+        self.checkpointing = study.spec.run.gradient_checkpointing
         self.places: dict[str, Path] = {}
         self.found: dict[tuple[str, str, str], dict[str, Any]] = {}
 
@@ -182,6 +183,7 @@ class _Probe:
             "data": str(self.places[self.study.plan.of("data")[0].id]),
             "base": str(self.places.get(base.id, self.study.store.done(base))),
             "shape": spec.shape.model_dump(),
+            "opening": {"trust": self.study.plan.trusts_base_of(steps[0]), "checkpointing": self.checkpointing},
         }
         store.write_json(self.study.folder / f"{id}.json", asked, durable=False)
         peak = self._do(TIMING, id)
@@ -197,8 +199,10 @@ class _Probe:
             base=base_label(spec),
             task=run.task.name,
             method=method,
-            memory=_parts(_memory(run, spec, found)),
-            by_length={size: _whole(_memory(run, spec, found, size)) for size in LENGTHS if size <= most},
+            memory=_parts(_memory(run, spec, found, self.checkpointing)),
+            by_length={
+                size: _whole(_memory(run, spec, found, self.checkpointing, size)) for size in LENGTHS if size <= most
+            },
             peak=peak,
             step=(found["step"], found["step_cpu"]),
             seconds=seconds,
@@ -268,7 +272,7 @@ def _untouched(found: dict[str, Any]) -> float:
     return float((found["dev"] + found["test"]) * found["example"] + found["decoded"] * found["answer"])
 
 
-def _memory(run: RunSpec, base: Any, found: dict[str, Any], each: int | None = None) -> Memory:
+def _memory(run: RunSpec, base: Any, found: dict[str, Any], checkpointing: bool, each: int | None = None) -> Memory:
     """Memory of a run on its own examples as they are packed, or where all have ``each`` tokens."""
     shape, batch, read = base.shape, found["rows"], found["read_rows"]
     if each is not None:
@@ -276,7 +280,7 @@ def _memory(run: RunSpec, base: Any, found: dict[str, Any], each: int | None = N
         held = min(EVALUATED, max(found["dev"], found["test"]))
         batch, read = (-(-many // (shape.context // each)) for many in (run.recipe.batch_examples, held))
     beyond = params_of(base).total - count(base.shape).total
-    return tuning_memory(shape, run.method, run.recipe, batch, read, found["precision"], beyond)
+    return tuning_memory(shape, run.method, run.recipe, batch, read, found["precision"], beyond, checkpointing)
 
 
 def _parts(memory: Memory) -> dict[str, int]:

@@ -25,5 +25,5 @@ def work(folder: str, cell: str) -> None:
     if not base.is_dir():
         base.mkdir(parents=True)
         model.save(model.build(Shape.model_validate(asked["shape"]), seed=0), base)
-    found = measure(RunSpec.model_validate(asked["spec"]), Path(asked["data"]), base)
+    found = measure(RunSpec.model_validate(asked["spec"]), Path(asked["data"]), base, model.Opening(**asked["opening"]))
     store.write_json(root / FOUND.format(cell), found, durable=False)
