@@ -25,6 +25,9 @@ WIDTHS = (375, 1600)
 SCHEMES = ("light", "dark")
 DRAWN = """const plots = [...document.querySelectorAll('.plot')];
   return plots.length > 0 && plots.every((plot) => plot.querySelector('.main-svg'));"""
+FINISHED = (
+    """const entry = performance.getEntriesByType('navigation')[0]; return entry.loadEventEnd - entry.startTime"""
+)
 
 
 def started(tmp_path_factory: pytest.TempPathFactory) -> Any:

@@ -11,7 +11,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -277,6 +277,23 @@ def advise(folder: Folder, level: Level = None, as_json: Json = False) -> None:
 def report(folder: Folder) -> None:
     """Write the study's page, its figures and their numbers."""
     _write_report(folder, _analysis(_opened(folder)))
+
+
+@app.command()
+def watch(
+    folder: Folder,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="of the loopback address; 0 takes a free one")] = 0,
+) -> None:
+    """Show the study's page while it runs, on an address that only this machine can open; Ctrl-C ends it."""
+    from finescale.report.watch import watcher
+    from finescale.study.lock import open_study
+
+    open_study(folder)
+    server, address = watcher(lambda: open_study(folder), port)
+    out.print(f"Watching: {address}", soft_wrap=True)
+    with _terminable(), server, suppress(KeyboardInterrupt):
+        server.serve_forever()
+    told.print("Stopped watching.")
 
 
 @app.command(name="list")

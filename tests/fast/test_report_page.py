@@ -24,7 +24,7 @@ from finescale.stats.advise import advise
 from finescale.stats.fit import fit
 from finescale.study.analyse import Analysis
 
-VOID = {"meta", "br", "hr", "col"}
+VOID = {"meta", "br", "hr", "col", "input"}
 
 
 class Document(HTMLParser):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from finescale.study.analyse import Analysis
 
 TITLE = "Forecasts against runs held out"
+MOST_SHOWN = 300
 LEVELS = {
     "examples": ("number of examples", "numbers of examples"),
     "model_params": ("base", "bases"),
@@ -32,8 +33,14 @@ def held_out_section(analysis: Analysis, shown: Plotted) -> Section:
     if held.empty:
         body = paragraph("Nothing was held out of the fit, so its forecasts are untested on this task.", class_="warn")
         return Section("held-out", TITLE, "Held out", body)
-    every = tag("details", tag("summary", "Every held-out run"), _runs(held, shown.level), class_="spill")
-    body = join(paragraph(_words(analysis.fits, held, shown.level)), _summary(held), _rivals(analysis, shown), every)
+    every = tag("details", tag("summary", "Run by run"), _runs(held, shown.level), class_="spill")
+    body = join(
+        paragraph(_words(analysis.fits, held, shown.level)),
+        _summary(held),
+        _calibration(analysis.fits),
+        _rivals(analysis, shown),
+        every,
+    )
     return Section("held-out", TITLE, "Held out", body)
 
 
@@ -76,6 +83,20 @@ def _summary(held: pd.DataFrame) -> Html:
     return table("Error on held-out runs, by method", columns, parts)
 
 
+LEVELS_ASKED = (0.5, 0.8, 0.9, 0.95)
+
+
+def _calibration(fits: Fits) -> Html:
+    """How often intervals of each nominal coverage held the loss: the test of the uncertainty itself."""
+    tested = [(level, fits.held_out(level)) for level in LEVELS_ASKED]
+    columns = [
+        Column("Interval", lambda item: numbers.percent(item[0]), "nominal"),
+        Column("Held the loss", lambda item: numbers.percent(_inside(item[1]).mean()), "actual"),
+        Column("Runs inside", lambda item: f"{_inside(item[1]).sum()} of {len(item[1])}"),
+    ]
+    return table("Calibration: nominal and actual coverage of held-out runs", columns, tested)
+
+
 def _rivals(analysis: Analysis, shown: Plotted) -> Html | None:
     """The study's other laws on the same held-out runs."""
     if not analysis.others:
@@ -112,4 +133,6 @@ def _runs(held: pd.DataFrame, level: float) -> Html:
         Column("Error", lambda row: numbers.percent(row["relative_error"], 1), "of the loss"),
         Column("Run", lambda row: tag("span", row["run"], class_="mono"), kind=""),
     ]
-    return table("Observed and forecast loss of every held-out run", columns, rows_of(held))
+    worst = held.nlargest(MOST_SHOWN, "relative_error").sort_index()
+    which = "every held-out run" if len(worst) == len(held) else f"the {MOST_SHOWN} held-out runs furthest off"
+    return table(f"Observed and forecast loss of {which}", columns, rows_of(worst))

@@ -54,6 +54,7 @@ def _caption(points: pd.DataFrame, task: str) -> str:
         f"Task {task}: {plural(len(points), 'run')} on {plural(points['base_label'].nunique(), 'base')}, "
         f"{numbers.whole(sizes.min())} to {numbers.whole(sizes.max())} examples"
         + (f"; {plural(flagged, 'run')} flagged" if flagged else "")
+        + ("" if points["drawn"].all() else f"; {points['drawn'].sum():,} of them drawn, evenly picked")
         + ". Point at a dot for its run, learning rate and seed."
     )
 

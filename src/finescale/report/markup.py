@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-VOID = frozenset({"br", "col", "hr", "meta"})
+VOID = frozenset({"br", "col", "hr", "input", "meta"})
 
 
 class Html(str):

@@ -35,6 +35,10 @@ RUN_COLUMNS: tuple[tuple[str, str, str, int | None], ...] = (
 )
 
 
+MOST_SHOWN = 300
+"""Rows that a table of single runs has at most; the table of all runs has every one."""
+
+
 # ---------------------------------------------------------------------------------------------------------------- bases
 
 
@@ -193,7 +197,8 @@ def _excluded(analysis: Analysis) -> Html:
         Column("Untouched", lambda row: numbers.fixed(row["zero_loss"]), "nats/token"),
         Column("Run", lambda row: tag("span", row["run"], class_="mono"), kind=""),
     ]
-    listing = table("Flagged runs", columns, rows_of(flagged)) if len(flagged) else None
+    which = "Flagged runs" if len(flagged) <= MOST_SHOWN else f"The first {MOST_SHOWN} of {len(flagged):,} flagged runs"
+    listing = table(which, columns, rows_of(flagged.head(MOST_SHOWN))) if len(flagged) else None
     return join(heading, listing, findings)
 
 
@@ -232,9 +237,18 @@ def _all_runs(runs: pd.DataFrame) -> Html:
         for name, title, unit, digits in shown
     ]  # fmt: skip
     made = tag("table", tag("thead", tag("tr", headings)), tag("tbody"), id="runs-table")
-    button = tag("button", "Download all columns as CSV", type="button", id="runs-csv", class_="action")
+    button = tag("button", "Download these runs as CSV, all columns", type="button", id="runs-csv", class_="action")
     caption = f"All {plural(len(runs), 'run')}; a heading sorts"
-    return join(tag("h3", "All runs"), framed(caption, made, "wide", tall=True), paragraph(button))
+    return join(tag("h3", "All runs"), _filter(), framed(caption, made, "wide", tall=True), paragraph(button))
+
+
+def _filter() -> Html:
+    """The field that the page's script filters by, what it understands, and how many runs are left."""
+    hint = "Words in any column, or a column with a bound: method=lora examples>=1000 loss<4"
+    field = tag("input", type="search", id="runs-filter", aria_describedby="runs-hint", autocomplete="off")
+    label = tag("label", "Filter ", field)
+    count = tag("span", id="runs-count", role="status", class_="soft")
+    return tag("div", label, count, tag("p", hint, id="runs-hint", class_="axis"), class_="filter")
 
 
 # ------------------------------------------------------------------------------------------------------------- versions

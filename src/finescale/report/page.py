@@ -21,12 +21,14 @@ from plotly.offline import get_plotlyjs
 from finescale import __version__
 from finescale.report import aside, looks
 from finescale.report.answer import head
+from finescale.report.checklist import checklist_section
 from finescale.report.crossings import crossings_section
 from finescale.report.heldout import held_out_section
 from finescale.report.law import law_section
 from finescale.report.losses import loss_section
 from finescale.report.markup import Html, join, json_block, raw, tag
 from finescale.report.material import bases_section, cost_section, runs_section, text_section, versions_section
+from finescale.report.quality import kept_section, pet_section, quality_section
 from finescale.report.section import Section
 from finescale.report.series import Plotted, plotted
 
@@ -38,10 +40,14 @@ SECTIONS: tuple[Callable[[Analysis, Plotted], Section], ...] = (
     law_section,
     held_out_section,
     crossings_section,
+    quality_section,
+    kept_section,
+    pet_section,
     bases_section,
     text_section,
     cost_section,
     runs_section,
+    checklist_section,
     versions_section,
 )
 SCRIPTS = ("figures.js", "runs.js")
@@ -79,7 +85,7 @@ def payload(analysis: Analysis, shown: Plotted) -> dict[str, Any]:
     """
     return {
         "runs": columnar(analysis.runs),
-        "marks": columnar(shown.points[["method_label", "base_label", "held_out"]]),
+        "marks": columnar(shown.points[["method_label", "base_label", "held_out", "drawn"]]),
         "curves": columnar(shown.curves),
         "untouched": columnar(shown.untouched),
         "scales": {task: asdict(shown.scale(task)) for task in shown.tasks()},

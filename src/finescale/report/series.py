@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ SERIES = ["task", "method_label", "base_label"]
 DRAWN = ["examples", "median", "low", "high", "reach"]
 CURVE_POINTS = 48
 MOST_TICKS = 6
+MOST_DOTS = 1000
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class Plotted:
     """Tables behind the figures.
 
     Attributes:
-        points: one row per run: all columns of the table of runs, ``method_label``, ``base_label`` and ``held_out``.
+        points: one row per run: all columns of the table of runs, ``method_label``, ``base_label``,
+            ``held_out``, and ``drawn`` (whether the page has a dot for it).
         curves: per series a grid of ``examples`` with ``median``, ``low``, ``high`` (nats per token), ``reach``.
         untouched: ``zero_loss`` per ``task`` and ``base_label``.
         methods: labels in the order of their appearance.
@@ -83,6 +85,7 @@ def plotted(analysis: Analysis, level: float = 0.9) -> Plotted:
         method_label=method_labels(points),
         base_label=_base_labels(points),
         held_out=points["run"].isin(set(analysis.fits.held_out(level).get("run", []))),
+        drawn=_drawn(points["task"]),
     )
     ordered = points.sort_values(["model_params", "pretrain_tokens"], kind="stable")
     return Plotted(
@@ -93,6 +96,13 @@ def plotted(analysis: Analysis, level: float = 0.9) -> Plotted:
         bases=list(dict.fromkeys(ordered["base_label"])),
         level=level,
     )
+
+
+def _drawn(tasks: pd.Series[Any]) -> pd.Series[bool]:
+    """Every run of a task, or every so many of them where a browser would be slow to draw them all."""
+    place = tasks.groupby(tasks).cumcount()
+    every = tasks.groupby(tasks).transform("size").floordiv(MOST_DOTS + 1) + 1
+    return (place % every) == 0
 
 
 def method_labels(runs: pd.DataFrame) -> list[str]:

@@ -20,7 +20,7 @@ from finescale.study.links import refuse_links
 from finescale.study.lock import Study, versions
 from finescale.study.plan import Kind
 from finescale.study.run import SESSIONS
-from finescale.study.table import base_label
+from finescale.study.table import base_label, probes
 
 BEYOND = 4
 """Advice is also given for this many times the examples the study went to."""
@@ -42,6 +42,7 @@ class Analysis:
         rates: one row per trial of a learning-rate search.
         cost: steps, seconds, core-seconds and FLOPs by kind; seconds and memory of the sessions.
         versions: what the numbers were made with.
+        probes: one row per run, probe and metric (``study.table.probes``); None where nothing was probed.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Analysis:
     rates: pd.DataFrame
     cost: dict[str, Any]
     versions: dict[str, str]
+    probes: pd.DataFrame | None = None
 
 
 def analyse(study: Study, save: bool = True) -> Analysis:
@@ -96,6 +98,7 @@ def analyse(study: Study, save: bool = True) -> Analysis:
         rates=_rates(study),
         cost=_cost(study),
         versions=versions(),
+        probes=probes(study.store, study.plan),
     )
 
 

@@ -254,7 +254,7 @@ class Multiples {
       ...this.untouched(panel.dataset.name, names),
       ...series.map(({ curve, look }) => band(curve, look)),
       ...series.map(({ curve, look, name }) => median(curve, look, name)),
-      ...series.map(({ runs, look }) => dots(runs, look, this.scale.loss)),
+      ...series.map(({ runs, look }) => dots(runs.filter((run) => run.drawn), look, this.scale.loss)),
     ];
     const plot = panel.querySelector(".plot");
     plot.setAttribute("aria-label", spoken(panel.dataset.name, series));

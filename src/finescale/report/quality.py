@@ -1,0 +1,164 @@
+"""Sections beyond the loss: generation quality against loss, abilities kept and lost, and what PET size does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from finescale.report import numbers
+from finescale.report.markup import Html, join
+from finescale.report.section import Section, paragraph
+from finescale.report.series import Plotted
+from finescale.report.tables import Column, cell, estimate, rows_of, table, telling
+from finescale.stats.ability import ability_table, read_probes, student
+from finescale.stats.correlate import correlations, metrics_of
+from finescale.stats.slices import WORDS, cut
+
+if TYPE_CHECKING:
+    from finescale.study.analyse import Analysis
+
+QUALITY = "Generation quality against loss"
+KEPT = "What the base could do before, and after"
+PET = "Does PET size matter?"
+MOST_ROWS = 300
+
+
+def quality_section(analysis: Analysis, shown: Plotted) -> Section:
+    """How well the loss foretells generation metrics, along each factor."""
+    return Section("quality", QUALITY, "Quality", _quality(analysis.runs, shown.level))
+
+
+def _quality(runs: pd.DataFrame, level: float) -> Html:
+    learned = runs[runs["flag"] == ""]
+    if not metrics_of(runs):
+        return paragraph("No generation metric was scored in this study, so nothing is said of one.")
+    found = correlations(cut(learned), level) if len(learned) else pd.DataFrame()
+    if found.empty:
+        return paragraph("Generation metrics were scored, but no factor has enough levels to look along.")
+    lead = paragraph(
+        "Correlation between the test loss and each metric over the settings along one factor. A metric that is better "
+        f"when higher should be near −1. Intervals hold {numbers.percent(level)} of resamples of whole curves."
+    )
+    rows = rows_of(found.head(MOST_ROWS))
+    columns = [
+        *telling([Column("Task", cell("task"), kind="")], rows),
+        Column("Method", cell("method"), kind=""),
+        Column("Along", lambda row: WORDS.get(row["factor"], row["factor"]), kind=""),
+        Column("Metric", cell("metric"), kind=""),
+        Column("Kind", cell("kind"), kind=""),
+        Column("Correlation", _interval("value", 2)),
+        Column("Settings", cell("settings")),
+        Column("Runs", cell("runs")),
+        *telling([Column("Note", cell("note"), kind="text")], rows),
+    ]
+    return join(lead, table("Loss and generation quality", columns, rows))
+
+
+def kept_section(analysis: Analysis, shown: Plotted) -> Section:
+    """Zero- and few-shot abilities and loss on other text, before and after finetuning."""
+    return Section("kept", KEPT, "Kept and lost", _kept(analysis.probes, shown.level))
+
+
+def _kept(probes: pd.DataFrame | None, level: float) -> Html:
+    known = None if probes is None or probes.empty else read_probes(probes)
+    if known is None or known.empty:
+        return paragraph("No probe was asked of this study, so what finetuning forgets was not measured.")
+    means = ability_table(known, level)
+    most = means.groupby(["task", "method"])["examples"].transform("max")
+    rows = rows_of(means[means["examples"] == most].head(MOST_ROWS))
+    columns = [
+        *telling([Column("Task", cell("task"), kind="")], rows),
+        Column("Method", cell("method"), kind=""),
+        *telling([Column("PET size", lambda row: numbers.significant(row["pet_size"] or None))], rows),
+        Column("Examples", lambda row: numbers.whole(row["examples"])),
+        *telling([Column("Probe", cell("probe"), kind=""), Column("Metric", cell("metric"), kind="")], rows),
+        Column("Untouched", lambda row: numbers.fixed(row["untouched"])),
+        Column("Finetuned", lambda row: numbers.fixed(row["tuned"])),
+        Column("Change", _interval("kept", 3), "above 0: better than before"),
+        Column("Runs", cell("runs")),
+    ]
+    lead = paragraph(
+        "Each probe asks the base, and then the finetuned model, something else than the task: to translate without "
+        "being tuned for it, or to read other text. Means over bases and seeds at the most examples of each method; "
+        f"intervals hold with {numbers.percent(level)} probability if runs are independent."
+    )
+    return join(lead, table("Abilities before and after finetuning", columns, rows))
+
+
+def pet_section(analysis: Analysis, shown: Plotted) -> Section:
+    """Whether the loss moves with rank or prompt length where all else is the same."""
+    return Section("pet-size", PET, "PET size", _pet(analysis.runs, shown.level))
+
+
+def _pet(runs: pd.DataFrame, level: float) -> Html:
+    slopes = pet_slopes(runs, level)
+    if slopes.empty:
+        return paragraph("No method was run at several PET sizes with all else the same, so this was not tested.")
+    lead = paragraph(
+        "The change of the test loss when rank or prompt length doubles, on the same base with the same examples and "
+        "seed. The method is called flat where the whole interval is within 1% of the mean loss, not flat where none "
+        "of it is; the interval is Student's over those places."
+    )
+    rows = rows_of(slopes)
+    columns = [
+        *telling([Column("Task", cell("task"), kind="")], rows),
+        Column("Method", cell("method"), kind=""),
+        Column("PET sizes", cell("sizes"), kind=""),
+        Column("Places", cell("places"), "base, examples, seed"),
+        Column("Per doubling", _interval("slope", 4), "nats per token"),
+        Column("So it is", cell("verdict"), kind=""),
+    ]
+    return join(lead, table("Loss against PET size", columns, rows))
+
+
+FLAT = 0.01
+"""Share of the mean loss per doubling within which a method counts as flat in its PET size."""
+
+
+def pet_slopes(runs: pd.DataFrame, level: float = 0.9) -> pd.DataFrame:
+    """Change of loss per doubling of PET size, a row per task and method with several sizes.
+
+    Args:
+        runs: the table of runs; a method may carry its size in its name (``lora-16``).
+        level: coverage of the intervals.
+
+    Returns:
+        ``task, method, sizes, places, slope, low, high`` (nats per target token), ``verdict``; places are the
+        (base, examples, seed) in which several sizes were run. One place has no interval.
+    """
+    sized = runs[(runs["flag"] == "") & runs["pet_size"].notna() & np.isfinite(runs["loss"])] if len(runs) else runs
+    if sized.empty:
+        return pd.DataFrame()
+    names = [
+        str(name).removesuffix(f"-{size:g}") for name, size in zip(sized["method"], sized["pet_size"], strict=True)
+    ]
+    rows = [
+        _slope(str(task), str(method), part, level)
+        for (task, method), part in sized.assign(method=names).groupby(["task", "method"])
+    ]
+    return pd.DataFrame([row for row in rows if row])
+
+
+def _slope(task: str, method: str, part: pd.DataFrame, level: float) -> dict[str, Any]:
+    places = [place for _, place in part.groupby(["base", "examples", "seed"]) if place["pet_size"].nunique() > 1]
+    if not places:
+        return {}
+    slopes = [float(np.polyfit(np.log2(place["pet_size"].astype(float)), place["loss"], 1)[0]) for place in places]
+    low, high = student(slopes, level)
+    flat = FLAT * float(part["loss"].mean())
+    inside, outside = -flat <= low and high <= flat, low > flat or high < -flat
+    sizes = ", ".join(f"{size:g}" for size in sorted(part["pet_size"].unique()))
+    return {
+        "task": task, "method": method, "sizes": sizes, "places": len(places),
+        "slope": float(np.mean(slopes)), "low": low, "high": high,
+        "verdict": "flat" if inside else "not flat" if outside else "undecided",
+    }  # fmt: skip
+
+
+def _interval(name: str, decimals: int) -> Any:
+    def write(value: Any) -> str:
+        return numbers.fixed(value, decimals)
+
+    return lambda row: estimate(row[name], row["low"], row["high"], write)

@@ -1,0 +1,97 @@
+"""A page of 10,000 runs: opens within seconds, stays small, and its table of runs is filtered, sorted and saved."""
+
+from __future__ import annotations
+
+import csv
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from page_browser import FINISHED, shoot, show, until
+
+from finescale.report.page import write_page
+from finescale.study.analyse import Analysis
+
+pytestmark = pytest.mark.slow
+
+RUNS = 10_000
+MOST_BYTES = 15_000_000
+MOST_SECONDS = 3.0
+STATE = """return {count: document.getElementById('runs-count').textContent,
+  rows: document.querySelectorAll('#runs-table tbody tr').length,
+  first: document.querySelector('#runs-table tbody tr')?.textContent ?? ''}"""
+
+
+@pytest.fixture(scope="module")
+def large(analysis: Analysis) -> Analysis:
+    """The sample with its runs repeated under other seeds."""
+    copies = -(-RUNS // len(analysis.runs))
+    runs = pd.concat([analysis.runs] * copies, ignore_index=True).head(RUNS)
+    again = np.arange(RUNS) // len(analysis.runs)
+    jitter = np.exp(0.006 * np.random.default_rng(0).standard_normal(RUNS) * (again > 0))
+    name = runs["run"].where(again == 0, runs["run"] + "-r" + pd.Series(again).astype(str))
+    return replace(analysis, runs=runs.assign(seed=runs["seed"] + 10 * again, loss=runs["loss"] * jitter, run=name))
+
+
+@pytest.fixture(scope="module")
+def address(large: Analysis, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = write_page(large, tmp_path_factory.mktemp("large") / "index.html")
+    print(f"{path.stat().st_size / 1e6:.1f} MB")
+    assert path.stat().st_size < MOST_BYTES
+    return path.as_uri()
+
+
+def write(browser: Any, text: str) -> None:
+    """Type into the filter, in place of what is there."""
+    field = browser.find_element("id", "runs-filter")
+    field.clear()
+    field.send_keys(text)
+
+
+def opened(browser: Any, address: str) -> tuple[float, float]:
+    """Open a page; processor seconds of its main thread, and seconds on the clock until it had loaded."""
+    browser.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})
+    show(browser, address)
+    metrics = {one["name"]: one["value"] for one in browser.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]}
+    return metrics["TaskDuration"], browser.execute_script(FINISHED) / 1000
+
+
+def test_it_opens_within_seconds(browser: Any, address: str, analysis: Analysis, tmp_path: Path) -> None:
+    """In under three seconds where the machine is free; on a loaded one in little more than a page of 120 runs."""
+    plain, _ = opened(browser, write_page(analysis, tmp_path / "index.html").as_uri())
+    worked, wall = opened(browser, address)
+    load = os.getloadavg()[0]
+    print(
+        f"10,000 runs: {worked:.2f} s of processor ({plain:.2f} s for 120), {wall:.2f} s on the clock, load {load:.1f}"
+    )
+    shoot(browser, "page-10000-runs")
+    assert 0 < worked < 1.6 * plain
+    assert wall < MOST_SECONDS or load > (os.cpu_count() or 1) / 2
+
+
+def test_the_table_is_filtered_sorted_and_read_to_its_end(
+    browser: Any, address: str, large: Analysis, tmp_path: Path
+) -> None:
+    show(browser, address)
+    assert browser.execute_script(STATE)["count"] == "10,000 of 10,000 shown"
+    assert browser.execute_script(STATE)["rows"] == 200
+    browser.execute_script("const f = document.querySelector('.scroll.tall'); f.scrollTop = f.scrollHeight")
+    assert until(lambda: browser.execute_script(STATE)["rows"] == 400)
+    write(browser, "method=lora examples>=2000 seed<5")
+    runs = large.runs
+    wanted = runs[(runs["method"] == "lora") & (runs["examples"] >= 2000) & (runs["seed"] < 5)]
+    assert browser.execute_script(STATE)["count"] == f"{len(wanted):,} of 10,000 shown"
+    browser.find_element("id", "runs-csv").click()
+    path = browser.downloads / "runs.csv"
+    assert until(path.exists), "nothing was downloaded"
+    rows = list(csv.reader(path.open(encoding="utf-8", newline="")))
+    path.unlink()
+    assert [row[rows[0].index("run")] for row in rows[1:]] == list(wanted["run"])
+    write(browser, "diverged")
+    assert browser.execute_script(STATE)["count"] == f"{(runs['flag'] == 'diverged').sum():,} of 10,000 shown"
+    write(browser, "no such run")
+    assert browser.execute_script(STATE) == {"count": "0 of 10,000 shown", "rows": 0, "first": ""}
