@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ENV    := HF_HUB_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-page lint clean
+.PHONY: demo test test-slow test-page test-docs lint clean
 
 demo: $(STAMP)
 	$(ENV) $(BIN)/finescale demo
@@ -18,6 +18,9 @@ test-slow: $(STAMP)
 
 test-page: $(STAMP)
 	$(ENV) tests/page_tests.sh $(BIN)/python
+
+test-docs: $(STAMP)
+	$(ENV) $(BIN)/python -m pytest -m slow tests/slow/test_tutorials.py
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

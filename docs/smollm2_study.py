@@ -1,7 +1,8 @@
 """Print docs/smollm2.md from the tables of the study of SmolLM2-135M-Instruct.
 
 The tables were made by ``finescale run studies/smollm2.toml`` and ``finescale table smollm2 --out
-docs/smollm2/runs.csv``; ``rates.csv`` holds the trials of its rate searches.
+docs/smollm2/runs.csv``; ``rates.csv`` holds the trials of its rate searches. ``docs/images/smollm2.png`` is the head of
+the page that ``finescale report smollm2`` writes.
 Run: python docs/smollm2_study.py > docs/smollm2.md
 """
 
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import pandas as pd
 
+import finescale as fs
+
 HERE = Path(__file__).parent / "smollm2"
 INTRO = """# A real model: SmolLM2-135M-Instruct
 
@@ -21,6 +24,8 @@ INTRO = """# A real model: SmolLM2-135M-Instruct
 seeds, which draw subset, initialisation and order, with half their range after ±. The untouched model gets {zero:.2f}.
 Learning rates were searched per method at 128 examples, on the dev set alone. {hours:.1f} processor hours.
 Every number below was printed by `python docs/smollm2_study.py` from `docs/smollm2/`.
+
+![The head of the study's page](images/smollm2.png)
 """
 
 
@@ -71,6 +76,19 @@ def crossing(runs: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
+def answer(runs: pd.DataFrame) -> str:
+    """What the fits say: the best method at the most examples seen and beyond, and each crossing with its spread."""
+    fits = fs.fit(runs, law="power", by=["method"], hold_out=None)
+    most, lines = int(runs["examples"].max()), []
+    for examples in (most, 4 * most):
+        candidates = pd.DataFrame({"method": sorted(runs["method"].unique()), "examples": examples})
+        lines.append(fs.advise(fits, candidates).sentence)
+    for one, other in combinations(sorted(runs["method"].unique()), 2):
+        found = fs.critical_size(fits, one, other).iloc[0]
+        lines.append(f"{one} and {other}: {found['verdict']}")
+    return "\n".join(f"- {line}" for line in lines) + "\n"
+
+
 def main() -> None:
     """Print the page."""
     runs = pd.read_csv(HERE / "runs.csv", keep_default_na=False, na_values=[""])
@@ -82,6 +100,8 @@ def main() -> None:
         print(f"{flagged} runs are flagged ({', '.join(runs['flag'].dropna().unique())}) and are shown all the same.\n")
     print("## Loss\n\n" + losses(runs))
     print("## Who is ahead, and where they cross\n\nA difference below 0: the first is ahead.\n\n" + crossing(runs))
+    print("## What the fits say\n\nA power law in examples for each method, three sizes and two seeds.\n")
+    print(answer(runs))
     print("## Learning rates\n\nDev loss of each trial; the lowest was taken.\n")
     lines = [row(["method", "rate", "dev loss", "chosen"]), row(["---"] * 4)]
     lines += [
