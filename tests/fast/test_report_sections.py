@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from report_sample import sample_runs
+from study_toy import WORK, toy_study
 from test_report_page import Document
 
 from finescale.report import numbers
@@ -16,9 +19,11 @@ from finescale.report.page import page
 from finescale.report.quality import pet_slopes
 from finescale.report.series import MOST_DOTS, plotted
 from finescale.stats.ability import ability_table, read_probes
+from finescale.stats.claims import claims
 from finescale.stats.correlate import correlations
 from finescale.stats.slices import cut
-from finescale.study.analyse import Analysis
+from finescale.study.analyse import CLAIMS, Analysis, analyse
+from finescale.study.run import run
 
 
 def with_sizes(slope: float, noise: float = 1e-4) -> pd.DataFrame:
@@ -83,6 +88,27 @@ def test_what_was_not_measured_is_said(analysis: Analysis) -> None:
     assert answers["Data"] is None
     assert answers["Versions"] is None
     assert read.texts["checklist"].count(UNKNOWN) >= 2
+
+
+def test_claims_on_file_are_shown_until_a_run_comes(tmp_path: Path) -> None:
+    study = toy_study(tmp_path / "study")
+    run(study, workers=2, function=WORK)
+    first = analyse(study)
+    assert "have not been judged" in Document(page(first)).texts["claims"]
+    judged = claims(first.runs, draws=20)
+    file = study.folder / CLAIMS
+    file.parent.mkdir(parents=True)
+    judged.table.to_csv(file, index=False)
+    found = analyse(study)
+    said = Document(page(found), gap=" ").texts["claims"]
+    for claim in judged.claims:
+        assert f"{claim.name} {claim.overall.verdict}" in said
+        assert claim.overall.sentence in said
+    os.utime(study.folder / "runs", (file.stat().st_mtime + 5,) * 2)
+    assert analyse(study).claims is None
+    file.write_text("not,claims\n1,2\n")
+    os.utime(study.folder / "runs", (0, 0))
+    assert analyse(study).claims is None
 
 
 def test_calibration_counts_the_held_out_losses_inside(analysis: Analysis) -> None:

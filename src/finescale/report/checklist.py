@@ -123,7 +123,12 @@ def _fitting(analysis: Analysis) -> Iterator[Fact]:
     objective, draws = about.get("objective"), about.get("draws")
     left = {name: count for name, count in tested.about.get("hold_out", {}).items() if count}
     worst = numbers.percent(held["relative_error"].max(), 1) if len(held) else ""
-    kept = listed([f"the {plural(count, 'largest level')} of {name.replace('_', ' ')}" for name, count in left.items()])
+    kept = listed(
+        [
+            f"the largest{f' {count} levels' if count > 1 else ''} of {name.replace('_', ' ')}"
+            for name, count in left.items()
+        ]
+    )
     yield "Objective", OBJECTIVES.get(objective, objective) if isinstance(objective, str) else None
     how = "grid over the shapes with the terms solved for exactly, then damped Newton steps"
     yield "Optimiser and starts", how if objective in OBJECTIVES else None

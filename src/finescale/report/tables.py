@@ -26,12 +26,19 @@ class Column:
 
 
 def table(
-    caption: str, columns: list[Column], rows: Iterable[Any], chosen: Callable[[Any], object] | None = None
+    caption: str,
+    columns: list[Column],
+    rows: Iterable[Any],
+    chosen: Callable[[Any], object] | None = None,
+    tall: bool = False,
 ) -> Html:
-    """A table in a frame that scrolls sideways where the window is narrow; ``chosen`` rows stand out."""
+    """A table in a frame that scrolls sideways where the window is narrow, and if ``tall`` downwards too.
+
+    ``chosen`` rows stand out.
+    """
     head = tag("thead", tag("tr", [_heading(column) for column in columns]))
     body = tag("tbody", [_row(columns, row, chosen is not None and bool(chosen(row))) for row in rows])
-    return framed(caption, tag("table", head, body))
+    return framed(caption, tag("table", head, body), tall=tall)
 
 
 def framed(caption: str, made: Html, class_: str = "spill", tall: bool = False) -> Html:

@@ -43,6 +43,8 @@ class Analysis:
         cost: steps, seconds, core-seconds and FLOPs by kind; seconds and memory of the sessions.
         versions: what the numbers were made with.
         probes: one row per run, probe and metric (``study.table.probes``); None where nothing was probed.
+        claims: the paper's claims as ``finescale tables`` last judged them (``stats.claims.Claims.table``); None if it
+            did not, or before the newest run.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Analysis:
     cost: dict[str, Any]
     versions: dict[str, str]
     probes: pd.DataFrame | None = None
+    claims: pd.DataFrame | None = None
 
 
 def analyse(study: Study, save: bool = True) -> Analysis:
@@ -99,7 +102,24 @@ def analyse(study: Study, save: bool = True) -> Analysis:
         cost=_cost(study),
         versions=versions(),
         probes=probes(study.store, study.plan),
+        claims=_judged(study),
     )
+
+
+CLAIMS = "report/paper/claims.csv"
+JUDGED = {"claim", "task", "verdict", "statistic", "low", "high", "runs", "sentence"}
+
+
+def _judged(study: Study) -> pd.DataFrame | None:
+    """The claims' verdicts on file, unless a run has come since."""
+    path, newest = study.folder / CLAIMS, study.folder / "runs"
+    try:
+        if path.stat().st_mtime < newest.stat().st_mtime:
+            return None
+        table = pd.read_csv(path)
+    except (OSError, ValueError):
+        return None
+    return table if set(table) >= JUDGED else None
 
 
 def must_be_fitted(analysis: Analysis) -> None:
