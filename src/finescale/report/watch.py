@@ -63,7 +63,7 @@ def _made(study: Study) -> str:
     try:
         return page(analyse(study, save=False))
     except Refused as why:
-        return _document(study.name, tag("p", str(why)), "default-src 'none'")
+        return _document(study.name, tag("p", str(why)), "default-src 'none'; style-src 'unsafe-inline'")
 
 
 def _mark(done: frozenset[str]) -> str:
