@@ -84,7 +84,7 @@ def test_pointing_at_a_dot_tells_its_run(browser: Any, address: str) -> None:
                 box.y + made._size.t + made.yaxis.d2p(marks.y[last]), marks.text[last]];"""
     )
     browser.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mouseMoved", "x": x, "y": y})
-    shown = until(lambda: browser.execute_script("return document.querySelector('.hoverlayer').textContent"))
+    shown = until(lambda: browser.execute_script("return document.querySelector('.panels .hoverlayer').textContent"))
     assert told.split("<br>")[-2].removeprefix("run ") in shown or told.split("<br>")[-1].removeprefix("run ") in shown
 
 

@@ -21,6 +21,7 @@ from plotly.offline import get_plotlyjs
 from finescale import __version__
 from finescale.report import aside, looks
 from finescale.report.answer import head
+from finescale.report.calculator import calculator_data, calculator_section
 from finescale.report.checklist import checklist_section
 from finescale.report.claims import claims_section
 from finescale.report.crossings import crossings_section
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from finescale.study.analyse import Analysis
 
 SECTIONS: tuple[Callable[[Analysis, Plotted], Section], ...] = (
+    calculator_section,
     loss_section,
     law_section,
     held_out_section,
@@ -52,7 +54,8 @@ SECTIONS: tuple[Callable[[Analysis, Plotted], Section], ...] = (
     checklist_section,
     versions_section,
 )
-SCRIPTS = ("figures.js", "runs.js")
+SCRIPTS = (("figures.js", "laws.js", "calculator.js"), ("runs.js",))
+"""Files that are one script share their names; scripts share nothing."""
 
 
 def write_page(analysis: Analysis, path: Path) -> Path:
@@ -64,7 +67,7 @@ def page(analysis: Analysis) -> str:
     """The page of ``analysis`` as HTML."""
     shown = plotted(analysis)
     sections = [section(analysis, shown) for section in SECTIONS]
-    scripts = [raw(get_plotlyjs()), *(_scoped(_asset(name)) for name in SCRIPTS)]
+    scripts = [raw(get_plotlyjs()), *(_scoped("".join(map(_asset, names))) for names in SCRIPTS)]
     body = join(
         tag(
             "main",
@@ -91,6 +94,7 @@ def payload(analysis: Analysis, shown: Plotted) -> dict[str, Any]:
         "curves": columnar(shown.curves),
         "untouched": columnar(shown.untouched),
         "scales": {task: asdict(shown.scale(task)) for task in shown.tasks()},
+        "what_if": calculator_data(analysis),
         "names": {"method": shown.methods, "base": shown.bases},
         "styles": {
             "method": looks.as_json(looks.of_kinds(shown.methods)),

@@ -120,7 +120,7 @@ class AutoFit(GroupFit):
         return out
 
     def _along(self, key: Key, x: Array, noise: Array | None) -> Array:
-        known = next((k for k in self.paths if np.allclose(k, key, rtol=1e-9)), None)
+        known = self._known(key)
         own = stream(self.group.label, known or key)
         unit = _mirrored(self.unit, own)
         if known is not None:
@@ -135,6 +135,14 @@ class AutoFit(GroupFit):
             noise[len(draws) - half :] = -noise[:half][::-1]
             draws = draws + path.run * noise
         return np.asarray(draws)
+
+    def _known(self, key: Key) -> Key | None:
+        return next((k for k in self.paths if np.allclose(k, key, rtol=1e-9)), None)
+
+    def own_path(self, frame: pd.DataFrame) -> tuple[Path, Array] | None:
+        """The path of the curve that one row lies on, and its draws' standardised errors (B,); None for a new base."""
+        known = self._known(key_columns(frame, self.group.factors)[0])
+        return None if known is None else (self.paths[known], _mirrored(self.unit, stream(self.group.label, known)))
 
     def _new_base(self, key: Key, x: Array, rng: np.random.Generator) -> tuple[Path, Array, Array, Array]:
         keys = list(self.paths)

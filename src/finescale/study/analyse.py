@@ -45,6 +45,7 @@ class Analysis:
         probes: one row per run, probe and metric (``study.table.probes``); None where nothing was probed.
         claims: the paper's claims as ``finescale tables`` last judged them (``stats.claims.Claims.table``); None if it
             did not, or before the newest run.
+        level: coverage that the study asked of intervals.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Analysis:
     versions: dict[str, str]
     probes: pd.DataFrame | None = None
     claims: pd.DataFrame | None = None
+    level: float = 0.9
 
 
 def analyse(study: Study, save: bool = True) -> Analysis:
@@ -103,6 +105,7 @@ def analyse(study: Study, save: bool = True) -> Analysis:
         versions=versions(),
         probes=probes(study.store, study.plan),
         claims=_judged(study),
+        level=asked.level,
     )
 
 
@@ -261,16 +264,22 @@ def crossings_in_words(crossings: pd.DataFrame) -> Iterator[str]:
 
 
 def _advice(fits: Fits, runs: pd.DataFrame, level: float) -> Iterator[Advice]:
-    """Which method on which base, at the most examples the study has and at several times as many.
+    """Which method on which base, at the most examples the study has and at several times as many."""
+    for choices in candidates(runs):
+        for times in (1, BEYOND):
+            asked = choices.assign(examples=choices["examples"] * times)
+            yield advise(fits, asked, level=level, max_reach=BEYOND)
+
+
+def candidates(runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """For each task every method on every base, at the most examples there are.
 
     A method that never learned on a base is no candidate there.
     """
-    columns = [*PLACE, "method", "pet_size", "pet_params"]
+    columns = [name for name in (*PLACE, "method", "pet_size", "pet_params") if name in runs]
     for task, part in runs[runs["flag"] == ""].groupby("task", sort=False):
         choices = part[columns].drop_duplicates().sort_values(["model_params", "pretrain_tokens", "method"])
-        most = int(part["examples"].max())
-        for examples in (most, BEYOND * most):
-            yield advise(fits, choices.assign(task=task, examples=examples), level=level, max_reach=BEYOND)
+        yield choices.assign(task=task, examples=int(part["examples"].max()))
 
 
 def bases(study: Study) -> pd.DataFrame:
