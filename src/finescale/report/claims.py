@@ -35,7 +35,8 @@ def claims_section(analysis: Analysis, shown: Plotted) -> Section:
         Column("In words", cell("sentence"), kind="text"),
     ]
     lead = paragraph(
-        "Claims of Zhang et al. (ICLR 2024), judged on this study's runs: each holds, fails or is undecided. ",
+        "Claims of Zhang et al. (ICLR 2024), judged on this study's runs: each holds, fails or is undecided. The "
+        "verdicts are those on file; another version of finescale may judge otherwise. ",
         tag("code", "finescale claims"),
         " prints the rule and what would decide an open one.",
     )
