@@ -117,8 +117,8 @@ def _pet(runs: pd.DataFrame, level: float) -> Html:
         return paragraph("No method was run at several PET sizes with all else the same, so this was not tested.")
     lead = paragraph(
         "The change of the test loss when rank or prompt length doubles, on the same base with the same examples and "
-        "seed, and whether the whole interval lies within 1% of the mean loss or beyond. The interval is Student's over "
-        "those places. The paper's claim is about an exponent, and is judged among the claims."
+        "seed, and whether the whole interval lies within 1% of the mean loss or beyond. The interval is Student's "
+        "over those places. The paper's claim is about an exponent, and is judged among the claims."
     )
     rows = rows_of(slopes)
     columns = [
