@@ -93,3 +93,8 @@ def test_the_reach_is_stated_once(analysis: Analysis, times: float) -> None:
     far = advise(fits, fits.asked.assign(examples=4000 * times), max_reach=BEYOND)
     assert not far.refused
     assert advise(fits, fits.asked.assign(examples=4001 * BEYOND), max_reach=BEYOND).refused
+
+
+def test_a_method_of_which_the_fit_uses_no_run_is_no_candidate(analysis: Analysis) -> None:
+    runs = pd.concat([analysis.runs, analysis.runs.head(3).assign(method="unheard")], ignore_index=True)
+    assert "unheard" not in set(asked_of(replace(analysis, runs=runs)).asked["method"])

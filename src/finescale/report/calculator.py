@@ -111,8 +111,11 @@ def _number(name: str, words: str, slider: bool = False, **limits: Any) -> Html:
 
 def asked_of(analysis: Analysis) -> WhatIf:
     """What the page forecasts from: the final fit's draws, as many as keep the page small."""
-    asked = pd.concat(list(candidates(analysis.runs)), ignore_index=True)
     fits = analysis.final
+    every = pd.concat(list(candidates(analysis.runs)), ignore_index=True)
+    # Runs that the fit itself leaves out (a loss below zero, say) make no group to ask.
+    known = [group_of(fits, row) is not None for _, row in every.iterrows()]
+    asked = every[known].reset_index(drop=True)
     columns = 2 * len(asked) + sum(_columns(fit) for fit in fits.groups)
     return what_if(fits, asked, max(FEWEST_DRAWS, NUMBERS // columns))
 
