@@ -1,7 +1,7 @@
 """The reproducibility checklist for scaling laws, filled from the records; what they do not tell is said as unknown.
 
-The four blocks are those of Li, Gururangan and Dettmers et al. 2025, "(Mis)Fitting: A Survey of Scaling Laws", arXiv
-2502.18969: hypothesis, training set-up, data collection, fitting.
+The four blocks are those of "(Mis)Fitting: A Survey of Scaling Laws", arXiv 2502.18969: hypothesis, training set-up,
+data collection, fitting.
 """
 
 from __future__ import annotations
