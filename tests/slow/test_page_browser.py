@@ -113,8 +113,9 @@ def test_headings_sort_the_table_of_runs(browser: Any, address: str, analysis: A
 
 def test_the_csv_is_the_table_of_runs(browser: Any, address: str, analysis: Analysis) -> None:
     show(browser, address)
-    browser.find_element("id", "runs-csv").click()
     path = browser.downloads / "runs.csv"
+    path.unlink(missing_ok=True)
+    browser.find_element("id", "runs-csv").click()
     assert until(path.exists), "nothing was downloaded"
     rows = list(csv.reader(path.open(encoding="utf-8", newline="")))
     assert rows[0] == list(analysis.runs.columns)

@@ -85,8 +85,9 @@ def test_the_table_is_filtered_sorted_and_read_to_its_end(
     runs = large.runs
     wanted = runs[(runs["method"] == "lora") & (runs["examples"] >= 2000) & (runs["seed"] < 5)]
     assert browser.execute_script(STATE)["count"] == f"{len(wanted):,} of 10,000 shown"
-    browser.find_element("id", "runs-csv").click()
     path = browser.downloads / "runs.csv"
+    path.unlink(missing_ok=True)
+    browser.find_element("id", "runs-csv").click()
     assert until(path.exists), "nothing was downloaded"
     rows = list(csv.reader(path.open(encoding="utf-8", newline="")))
     path.unlink()
