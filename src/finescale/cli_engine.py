@@ -76,7 +76,10 @@ def check(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Read every record again and name those that are damaged, made twice with different numbers, or left half-made."""
+    """Read every record again and name those that are damaged, made twice with different numbers, or left half-made.
+
+    What lies beside a record (weights, sums per example, answers) is not read.
+    """
     from finescale.core import fingerprint
     from finescale.study.lease import driven
     from finescale.study.lock import open_study
@@ -110,7 +113,7 @@ def check(
         for part in parts:
             out.print(f"unfinished: {part}; the next run continues it", soft_wrap=True)
         told_of = f"{len(faults)} damaged, {len(twice)} conflicts, {len(parts)} unfinished"
-        out.print(f"{len(digests) + len(faults)} records read, {told_of}")
+        out.print(f"{len(digests) + len(faults)} records read (what lies beside them is not), {told_of}")
         if digest is not None:
             out.print(f"digest of what was found: {digest}")
     if (faults and not mend) or twice:

@@ -12,6 +12,7 @@ from small_models import PLAIN, SHAPES, awake
 from finescale import registry
 from finescale.core import Shape
 from finescale.lab import ladder, model
+from finescale.lab.adapters import ADAPTERS
 from finescale.lab.methods import Attached, Method
 from finescale.lab.packing import Example, Packed, pack
 from finescale.lab.train import Optimiser
@@ -25,13 +26,22 @@ def size_of(method: Method) -> int | None:
     return 3 if method.size_word else None
 
 
+def prepared(name: str, shape: Shape) -> torch.nn.Module:
+    """A fresh base as a method keeps it before anything is trained: as it is, or in 4 bits."""
+    net = awake(shape, seed=0)
+    adapter = ADAPTERS.get(name)
+    if adapter is not None and adapter.prepare is not None:
+        adapter.prepare(net)
+    return net
+
+
 class Trained:
     """A method attached to a fresh base and trained for some steps on a few examples."""
 
     def __init__(self, name: str, shape: Shape, seed: int, steps: int, optimiser: str = "adamw") -> None:
         self.method: Method = registry.get("method", name)
         self.net = awake(shape, seed=0)
-        self.before = {name: weight.detach().clone() for name, weight in self.net.named_parameters()}
+        self.before = dict(prepared(name, shape).named_parameters())
         size = size_of(self.method) or 0
         self.attached: Attached = self.method.attach(self.net, size, self.method.options, seed)
         self.start = {name: weight.detach().clone() for name, weight in self.attached.trainable.items()}
@@ -79,7 +89,7 @@ def test_it_counts_exactly_what_it_trains(name: str, shape: Shape) -> None:
 
 def test_before_the_first_step_the_base_is_untouched(name: str, shape: Shape) -> None:
     trained = Trained(name, shape, seed=0, steps=0)
-    fresh = awake(shape, seed=0)
+    fresh = prepared(name, shape)
     bare = pack(EXAMPLES, 24)
     assert torch.allclose(model.nats(trained.net, bare)[0], model.nats(fresh, bare)[0], rtol=1e-6)
     assert math.isfinite(float(trained.loss().detach()))

@@ -222,7 +222,7 @@ def test_the_package_that_ships_weights_is_described_by_its_table() -> None:
 
 
 def test_a_base_whose_layers_cannot_be_told_apart_is_not_spread(tmp_path: Path) -> None:
-    job = Job(str(tmp_path), str(tmp_path), "mt-en-de", 8, 0, 2, trust=False)
+    job = Job(str(tmp_path), str(tmp_path), "mt-en-de", 8, 0, 2, model.Opening())
     recipe = FinetuneRecipe(optimiser="adafactor")
     spec = MethodSpec(name="full")
     with pytest.raises(InputError, match=r"(?s)2 faults.*adafactor.*layers of 'gpt_neox'"):

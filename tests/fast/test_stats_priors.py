@@ -131,3 +131,18 @@ def test_priors_that_auto_has_no_use_for_are_faults() -> None:
         fs.fit(curves(5), "auto", priors={"gama": (0.1, 0.1)})
     with pytest.raises(fs.InputError, match="is not \\(mean, standard deviation > 0\\)"):
         fs.fit(curves(5), "auto", priors={"D0": (-3.0, 0.5)})
+
+
+def test_priors_that_cannot_be_meant_are_refused() -> None:
+    frame = pd.DataFrame(
+        [(d, n, 3 * d**-0.3 * n**-0.1 + 1) for d in (1e2, 4e2, 16e2, 64e2) for n in (1e6, 1e7, 1e8)],
+        columns=["examples", "pretrain_tokens", "loss"],
+    )
+    with pytest.raises(fs.InputError, match="are of model_params, and this fit is of pretrain_tokens"):
+        fs.fit(frame, "multiplicative", factor="pretrain_tokens", priors=fs.published("zhang2024"))
+    for law in ("auto", "multiplicative"):
+        with pytest.raises(fs.InputError, match=r"-0\.3 lies outside what .* allows"):
+            fs.fit(frame, law, factor="pretrain_tokens", priors={"beta": (-0.3, 0.01)})
+    held = fs.fit(frame, "multiplicative", factor="pretrain_tokens", priors={"beta": (0.3, 0.01)})
+    with pytest.raises(fs.InputError, match="was fitted with priors"):
+        held.profile("beta")

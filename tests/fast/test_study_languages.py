@@ -30,8 +30,10 @@ def study(tmp_path: Path) -> Study:
         for task in {step.spec.task.name for step in made.plan.of("run")}:  # type: ignore[attr-defined]
             text.to_parquet(made.store.done(data) / f"{task}-text.parquet")
     rng = np.random.default_rng(0)
+    losses = made.table().set_index("run")["loss"]
     for step in made.plan.of("run"):
         sums = {name: rng.integers(1, 99, len(LANGUAGES)).astype(float) for name in ("nats", "tokens", "bytes")}
+        sums["nats"] *= losses[step.id] * sums["tokens"].sum() / sums["nats"].sum()
         pd.DataFrame(sums).to_parquet(made.store.done(step) / "rows.parquet")
     return made
 
@@ -56,6 +58,15 @@ def test_sums_of_another_test_set_are_refused(study: Study) -> None:
     pd.read_parquet(path).iloc[1:].to_parquet(path)
     with pytest.raises(StudyError, match="has not the sums of the 6 test examples"):
         by_language(study.store, study.plan)
+    first, second = (made / "rows.parquet" for made in map(study.store.done, study.plan.of("run")[:2]))
+    first.write_bytes(second.read_bytes())
+    with pytest.raises(StudyError, match="its sums are not those of the run's loss"):
+        by_language(study.store, study.plan)
+    first.unlink()
+    first.symlink_to(second)
+    with pytest.raises(StudyError, match="is a link"):
+        by_language(study.store, study.plan)
+    first.unlink()
     path.write_bytes(b"PAR1")
     with pytest.raises(StudyError, match="cannot be read"):
         by_language(study.store, study.plan)

@@ -280,7 +280,7 @@ def _check_priors(
             faults.add("priors", "have no meaning under a protocol", "leave one of the two out")
             return
         shapes = AUTO_SHAPES(factors) if law == "auto" else law_named(law).shapes(factors)
-        check(priors, law, shapes, objective, faults)
+        check(priors, law, shapes, factors, objective, faults)
 
 
 # ------------------------------------------------------------------------------------------------------------- grouping

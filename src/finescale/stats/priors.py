@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from finescale.errors import Faults, near
-from finescale.stats.fits import Fits
+from finescale.stats.fits import Fits, natural
 from finescale.stats.groups import Cell, Group, PointFit, noise_behind, solve
 from finescale.stats.laws import Array, Parameter
 from finescale.stats.solve import Prior
@@ -38,7 +38,14 @@ class Belief:
         return f"prior {value} ± {self.spread:.2g} ({self.label})"
 
 
-def check(priors: Priors | None, law: str, shapes: tuple[Parameter, ...], objective: str, faults: Faults) -> None:
+def check(
+    priors: Priors | None,
+    law: str,
+    shapes: tuple[Parameter, ...],
+    factors: tuple[str, ...],
+    objective: str,
+    faults: Faults,
+) -> None:
     """Collect what is wrong with priors for a law with these shapes."""
     if priors is None:
         return
@@ -46,15 +53,23 @@ def check(priors: Priors | None, law: str, shapes: tuple[Parameter, ...], object
         faults.add("priors", f"have no weight under objective={objective!r}", "use objective='robust'")
     known = [p.name for p in shapes]
     if isinstance(priors, Fits):
+        other = sorted({member.factors[:-1] for fit in priors.groups for member in fit.members} - {(), factors})
+        if other and factors:
+            what = f"are of {', '.join(other[0])}, and this fit is of {', '.join(factors)}"
+            faults.add("priors", what, "take those of the same factors, as published(…, factor=…), or give numbers")
         if not set(known) & {name for names in _estimates(priors) for name in names}:
             faults.add("priors", "name no shape of this law", f"it has {', '.join(known) or 'none'}")
         return
-    sizes = {p.name for p in shapes if p.log}
+    shape = {p.name: p for p in shapes}
     for name, given in priors.items():
+        where = f"priors[{name!r}]"
         if name not in known:
-            faults.add(f"priors[{name!r}]", f"is no shape of {law}", near(name, known))
-        elif not _is_prior(given, positive=name in sizes):
-            faults.add(f"priors[{name!r}]", f"{given!r} is not (mean, standard deviation > 0)", "both finite numbers")
+            faults.add(where, f"is no shape of {law}", near(name, known))
+        elif not _is_prior(given, positive=shape[name].log):
+            faults.add(where, f"{given!r} is not (mean, standard deviation > 0)", "both finite numbers")
+        elif not shape[name].lower <= _searched(shape[name], given[0]) <= shape[name].upper:
+            low, high = (natural(shape[name], np.array(end)) for end in (shape[name].lower, shape[name].upper))
+            faults.add(where, f"{given[0]:g} lies outside what {law} allows", f"from {low:g} to {high:g}")
 
 
 def _is_prior(given: object, positive: bool) -> bool:

@@ -58,6 +58,9 @@ def _check_alone(fits: Fits, fit: GroupFit) -> None:
     if fits.about.get("protocol"):
         what = f"was fitted by protocol={fits.about['protocol']!r}: beta and E belong to runs along other factors too"
         raise InputError(Fault(where, what, "fit without protocol, or read the intervals of table()"))
+    if fit.diagnostics.get("priors"):
+        what = "was fitted with priors: a profile of the runs alone would not be of this fit"
+        raise InputError(Fault(where, what, "fit without priors, or read the intervals of table()"))
     shared = fits.about.get("share") or []
     task = fit.group.key.get("task")
     others = [one for one in fits.groups if one is not fit and one.fitted and one.group.key.get("task") == task]

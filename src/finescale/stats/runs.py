@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,9 @@ def size(text: str) -> float:
         ValueError: it is none.
     """
     found = _WRITTEN.fullmatch(text)
-    return float(found[1].replace(",", "")) * _LETTERS[found[2].lower()] if found else float(text)
+    if found is None:
+        return float(text)
+    return float(Decimal(found[1].replace(",", "")) * int(_LETTERS[found[2].lower()]))
 
 
 def _sizes(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[Finding]]:

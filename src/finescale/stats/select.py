@@ -172,13 +172,14 @@ def _overall(wide: pd.DataFrame, held: pd.DataFrame, seed: int) -> pd.DataFrame:
     best = str(error.index[0])
     rng = np.random.default_rng(seed)
     # Forecasts of one curve err together; with fewer than three curves there is nothing better than its runs.
+    judged = held[pd.MultiIndex.from_frame(held[["curve", "place"]]).isin(wide.index)]
     curves = wide.groupby(level="curve").mean() if wide.index.get_level_values("curve").nunique() >= 3 else wide
     picks = rng.integers(0, len(curves), (500, len(curves)))
     rows = []
     for law, value in zip(map(str, error.index), error, strict=True):
         gap = (curves[law] - curves[best]).to_numpy()
         low, high = np.quantile(gap[picks].mean(axis=1), [0.05, 0.95])
-        inside = held.loc[held["law"] == law, "inside"]
+        inside = judged.loc[judged["law"] == law, "inside"]
         rows.append([along, law, value, float(inside.mean()), len(inside), value - error.iloc[0], low, high])
     names = ["along", "law", "error", "coverage", "forecasts", "behind", "behind_low", "behind_high"]
     return pd.DataFrame(rows, columns=names)

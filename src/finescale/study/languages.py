@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any
 
@@ -28,15 +29,18 @@ def by_language(store: Store, plan: Plan) -> pd.DataFrame:
     """
     whole = table(store, plan)
     of_test = lru_cache(maxsize=None)(lambda data, task: load_text(store.done(plan.steps[data]), task, "test"))
-    rows = [row for run in whole["run"] for row in _of_run(store, plan, run, of_test)]
+    runs = zip(whole["run"], whole["loss"], strict=True)
+    rows = [row for run, loss in runs for row in _of_run(store, plan, run, loss, of_test)]
     beside = whole[[name for name in FACTORS if name != "loss"]]
     return pd.DataFrame(rows, columns=COLUMNS).merge(beside, on="run", how="left", validate="many_to_one")
 
 
-def _of_run(store: Store, plan: Plan, run: str, of_test: Any) -> list[dict[str, Any]]:
+def _of_run(store: Store, plan: Plan, run: str, loss: float, of_test: Any) -> list[dict[str, Any]]:
     step: Any = plan.steps[run]
     text = of_test(step.needs["data"], step.spec.task.name)
     path = store.done(step) / "rows.parquet"
+    if path.is_symlink():
+        raise StudyError(f"{path}: is a link, and a study reads its own files only")
     again = f"delete the folder {path.parent} and run the study again"
     try:
         sums = pd.read_parquet(path)
@@ -44,6 +48,8 @@ def _of_run(store: Store, plan: Plan, run: str, of_test: Any) -> list[dict[str, 
         raise StudyError(f"{path}: cannot be read: {error}; {again}") from error
     if len(sums) != len(text) or not {"nats", "tokens", "bytes"} <= set(sums.columns):
         raise StudyError(f"{path}: has not the sums of the {len(text)} test examples; {again}")
+    if not math.isclose(sums["nats"].sum() / sums["tokens"].sum(), loss, rel_tol=1e-9):
+        raise StudyError(f"{path}: its sums are not those of the run's loss, {loss:g} nats per token; {again}")
     found = []
     for language, of in sums.groupby(text["language"].to_numpy()):
         score = NLL.score(Rows(*(of[name].to_numpy(float) for name in ("nats", "tokens", "bytes"))), "")

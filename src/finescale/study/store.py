@@ -207,7 +207,7 @@ class Store:
             StudyError: the record is missing or damaged, of another layout, or of another step than asked for.
         """
         home = self.done(step)
-        again = f"delete the folder {home} and run the study again"
+        again = f"`finescale check {self.folder} --mend` moves it aside, and the next run makes it again"
         record = _verified(home / "record.json", again)
         origin = record.pop("made", None)
         made = origin.get("spec") if isinstance(origin, dict) else None
@@ -347,7 +347,10 @@ def _digest(value: Any) -> str | None:
 
 
 def _verified(path: Path, again: str) -> dict[str, Any]:
-    record = read_json(path)
+    try:
+        record = read_json(path)
+    except StudyError as error:
+        raise StudyError(f"{error}; {again}") from error
     layout, digest = record.pop("layout", None), record.pop("digest", None)
     if layout != RECORD_LAYOUT:
         raise StudyError(f"{path}: has layout {layout}, this version reads {RECORD_LAYOUT}")
