@@ -130,3 +130,21 @@ def test_settings_and_scores_are_parted_by_name() -> None:
     assert run.scores.keys() == {"loss", "chrf"}
     assert run.settings["examples"] == 100
     assert run.flag == ""
+
+
+def test_what_others_measured_stays_on_a_card(tmp_path: Path) -> None:
+    """Results and the name that a card has already are its owner's; those of an earlier export are replaced."""
+    hub = pytest.importorskip("huggingface_hub")
+    frame = pd.DataFrame({"task": "t", "method": "lora", "examples": [64.0, 128.0], "loss": [1.5, 1.25]})
+    own = hub.EvalResult("question-answering", "squad", "squad", "f1", 88.0, metric_name="F1")
+    card = hub.ModelCard.from_template(
+        hub.ModelCardData(model_name="mine", eval_results=[own]), template_str="---\n{{ card_data }}\n---\n\nText."
+    )
+    card.save(tmp_path / "README.md")
+    for lowest in (1.25, 1.0):
+        frame.loc[1, "loss"] = lowest
+        exporter("card").write(frame, "study", str(tmp_path / "README.md"))
+        after = hub.ModelCard.load(tmp_path / "README.md")
+        assert after.data.model_name == "mine"
+        assert sorted(result.metric_value for result in after.data.eval_results) == [lowest, 88.0]
+        assert "Text." in after.text

@@ -254,3 +254,9 @@ def test_rows_that_follow_from_speeds_hold_the_truth(rows: int, epochs: int, sec
     found = rows_from_speed(log, epochs)
     assert found is None or found[0] <= rows <= found[1]
     assert rows_from_speed(log | {"epoch": epochs - 0.5}, epochs) is None
+
+
+def test_a_history_that_ends_early_is_told_from_two_evaluations_or_one() -> None:
+    assert gaps([64, 128], 256) == "ends at step 128 of 256"
+    assert gaps([64], 256) == "ends at step 64 of 256"
+    assert gaps([64, 128], 130) == gaps([100], 110) == gaps([], 10) == ""

@@ -70,7 +70,7 @@ def test_no_source_file_unpickles_or_evaluates(path: Path) -> None:
             assert not name.endswith("read_pickle"), f"{name} in line {node.lineno}"
             assert asked.get("allow_pickle", "False") == "False"
             assert asked.get("shell", "False") == "False"
-            assert asked.get("trust_remote_code", "False") in ("False", "trust"), (
+            assert asked.get("trust_remote_code", "False") in ("False", "trust", "opening.trust"), (
                 "off, or as the study says of this base"
             )
 
@@ -153,7 +153,7 @@ def test_code_of_a_models_own_is_run_only_where_the_study_trusts_that_model(
     out = tmp_path / "bases" / "own"
     out.mkdir(parents=True)
     assert checkpoint.bring(base, str(folder), out, lambda _: None)["apart_from_own_forward"] < 1e-3
-    assert type(model.load(out, trust=True)).__name__ == "OwnForCausalLM"
+    assert type(model.load(out, model.Opening(trust=True))).__name__ == "OwnForCausalLM"
     mark.unlink()
     with pytest.raises(ValueError, match="trust_remote_code"):
         model.load(out)

@@ -23,14 +23,14 @@ def gaps(steps: Sequence[float], end: float | None = None) -> str:
     """What is missing from evaluations at ``steps`` of a run of ``end`` steps; empty if nothing shows.
 
     Evaluations are made at one interval, so that an interval of several times that one lacks some. The first and the
-    last may stand anywhere, since both can be made besides; of fewer than three nothing can be said.
+    last may stand anywhere, since both can be made besides; of two, or one, only an early end can show.
     """
     every = sorted({step for step in steps if step > 0})
-    if len(every) < 3:
+    if not every:
         return ""
     inner = [later - earlier for earlier, later in pairwise(every)]
-    least = min(inner[:-1])
-    lost = sum(max(round(gap / least) - 1, 0) for gap in inner)
+    least = min(inner[:-1] or inner or every)
+    lost = sum(max(round(gap / least) - 1, 0) for gap in inner) if len(every) > 2 else 0
     late = end is not None and end - every[-1] >= 2 * least
     said = []
     if lost:

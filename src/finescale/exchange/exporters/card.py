@@ -16,11 +16,14 @@ from finescale.stats.runs import read_runs
 START, END = "<!-- finescale -->", "<!-- /finescale -->"
 SECTION = re.compile(rf"{re.escape(START)}.*?{re.escape(END)}", re.S)
 BARE = f"---\n{{{{ card_data }}}}\n---\n\n{START}{END}\n"
-METRIC, UNIT = "nll", "Test loss (nats per target token)"
+METRIC, NAME = "loss", "Test loss of finescale's table"
+
+
+UNIT = "Loss as the runs have it: nats per target token in a study's own table. Spread: standard deviation in a row."
 
 
 def write(frame: pd.DataFrame, title: str, to: str) -> str:
-    """Write a card, or bring the section of a card that is there up to date; the rest of it is kept.
+    """Write a card, or bring the section of one that is there up to date; its other results and its name are kept.
 
     Raises:
         Refused: ``huggingface_hub`` is not installed.
@@ -41,7 +44,7 @@ def write(frame: pd.DataFrame, title: str, to: str) -> str:
             dataset_type=str(row.get("task", title)),
             dataset_name=str(row.get("task", title)),
             metric_type=METRIC,
-            metric_name=UNIT,
+            metric_name=NAME,
             metric_value=float(row["loss"]),
         )
         for row in best
@@ -53,7 +56,8 @@ def write(frame: pd.DataFrame, title: str, to: str) -> str:
             if path.is_file()
             else ModelCard.from_template(ModelCardData(), template_str=START + END)
         )
-        card.data.model_name, card.data.eval_results = title, results
+        others = [one for one in card.data.eval_results or [] if one.metric_name != NAME]
+        card.data.model_name, card.data.eval_results = card.data.get("model_name") or title, [*others, *results]
         section = _section(usable, best)
         text = SECTION.sub(lambda _: section, card.text) if SECTION.search(card.text) else f"{card.text}\n\n{section}\n"
         card.text = text
@@ -76,13 +80,13 @@ def _section(usable: pd.DataFrame, best: list[dict[str, Any]]) -> str:
     lines = ["## Finetuning runs", ""]
     for row in best:
         said = [f"{name} {_cell(row[name])}" for name in by if name in row]
-        lines.append(f"Lowest test loss: {row['loss']:.4f} nats per target token ({', '.join(said)}).")
+        lines.append(f"Lowest test loss: {row['loss']:.4f} ({', '.join(said)}).")
     lines += ["", f"| {' | '.join([*by, 'loss', 'spread', 'runs'])} |", f"|{'---|' * (len(by) + 3)}"]
     for level in rows.to_dict("records"):
         spread = f"{level['std']:.4f}" if level["size"] > 1 else "one run"
         cells = [*(_cell(level[name]) for name in by), f"{level['mean']:.4f}", spread, str(level["size"])]
         lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", "Loss: nats per target token. Spread: standard deviation between the runs of one row."]
+    lines += ["", UNIT]
     return "\n".join([START, *lines, END])
 
 
