@@ -21,7 +21,8 @@ INTRO = """# A real model: SmolLM2-135M-Instruct
 
 {runs} real runs of `studies/smollm2.toml`: English to German on pairs of at most 24 tokens a side, from a package's
 4-bit weights turned into fp32. Losses are nats per target token on 128 test examples; a cell is the mean over {seeds}
-seeds, which draw subset, initialisation and order, with half their range after ±. The untouched model gets {zero:.2f}.
+seeds, which draw subset, initialisation and order, with half their range after ±: the noise of the test examples, which
+all runs share, is not in it. The untouched model gets {zero:.2f}. More pairs than these were not run.
 Learning rates were searched per method at 128 examples, on the dev set alone. {hours:.1f} processor hours.
 Every number below was printed by `python docs/smollm2_study.py` from `docs/smollm2/`.
 
@@ -100,7 +101,10 @@ def main() -> None:
         print(f"{flagged} runs are flagged ({', '.join(runs['flag'].dropna().unique())}) and are shown all the same.\n")
     print("## Loss\n\n" + losses(runs))
     print("## Who is ahead, and where they cross\n\nA difference below 0: the first is ahead.\n\n" + crossing(runs))
-    print("## What the fits say\n\nA power law in examples for each method, three sizes and two seeds.\n")
+    print(
+        "## What the fits say\n\nA power law in examples for each method, three sizes and two seeds.\n"
+        "Where a pair is undecided though one method led in every run, that is the width of a law from three sizes.\n"
+    )
     print(answer(runs))
     print("## Learning rates\n\nDev loss of each trial; the lowest was taken.\n")
     lines = [row(["method", "rate", "dev loss", "chosen"]), row(["---"] * 4)]
