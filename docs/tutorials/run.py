@@ -66,7 +66,7 @@ def differences(text: str, folder: Path) -> list[tuple[list[str], list[str]]]:
     found, printed = [], ""
     for kind, body in blocks(text):
         if kind in ("python", "sh"):
-            printed = run(kind, body, folder).replace(str(folder), "/home/you")
+            printed = run(kind, body, folder).replace(str(folder), ".")
         elif stable(body) != stable(printed):
             found.append((stable(body), stable(printed)))
     return found
@@ -80,7 +80,7 @@ def written(text: str, folder: Path) -> str:
         nonlocal printed
         if block[1] == "text":
             return f"```text\n{printed.rstrip()}\n```"
-        printed = run(block[1], block[2], folder).replace(str(folder), "/home/you")
+        printed = run(block[1], block[2], folder).replace(str(folder), ".")
         return block[0]
 
     return BLOCK.sub(again, text)

@@ -304,7 +304,7 @@ def list_names(
     """List what there is to choose from."""
     from finescale.study.catalogue import catalogue
 
-    entries = cli_exchange.sources() if what == "sources" else catalogue(what)
+    entries = cli_exchange.sources() if what == "sources" else catalogue(what, ("sources",))
     if as_json:
         say(entries)
         return

@@ -15,7 +15,7 @@ from finescale.stats.paths import there
 from finescale.stats.runs import load_frame
 
 MOST_BYTES = 256 * 2**20
-"""A larger text file is not one that these tools write for one run."""
+"""A larger file is not one that these tools write for one run."""
 
 MOST_FOLDERS = 100_000
 
@@ -24,20 +24,30 @@ class Unreadable(Exception):
     """A file that is there cannot be read; the text says why, without the file's name."""
 
 
+def content_of(path: Path) -> bytes:
+    """What is in a file.
+
+    Raises:
+        Unreadable: it cannot be opened, or is too large.
+    """
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise Unreadable(f"is larger than {MOST_BYTES // 2**20} MB")
+        return path.read_bytes()
+    except OSError as error:
+        raise Unreadable(f"cannot be opened: {error.strerror}") from error
+
+
 def text_of(path: Path) -> str:
-    """The text of a file.
+    """The text of a file, with line ends as Python has them.
 
     Raises:
         Unreadable: it is none, or too large.
     """
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise Unreadable(f"is larger than {MOST_BYTES // 2**20} MB")
-        return path.read_text(encoding="utf-8-sig")
+        return content_of(path).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise Unreadable("is not UTF-8 text") from error
-    except OSError as error:
-        raise Unreadable(f"cannot be opened: {error.strerror}") from error
 
 
 def json_of(path: Path) -> dict[str, Any]:

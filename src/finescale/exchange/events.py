@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from finescale.exchange.disk import MOST_BYTES, Unreadable
+from finescale.exchange.disk import Unreadable, content_of
 from finescale.exchange.protobuf import bytes_of, fields
 
 FILES = "events.out.tfevents.*"
@@ -34,12 +34,7 @@ def read_events(path: Path) -> Events:
     Raises:
         Unreadable: it is no event file, or too large.
     """
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise Unreadable(f"is larger than {MOST_BYTES // 2**20} MB")
-        content = path.read_bytes()
-    except OSError as error:
-        raise Unreadable(f"cannot be opened: {error.strerror}") from error
+    content = content_of(path)
     events = Events()
     for number, record in enumerate(_records(content)):
         if record is None:

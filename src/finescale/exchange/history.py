@@ -61,7 +61,7 @@ def rows_from_speed(log: Mapping[str, Any], epochs: Any) -> tuple[int, int] | No
 def card(path: Path) -> dict[str, Any]:
     """Settings that a model card tells: its base, and the list of hyperparameters that Trainer writes into it."""
     try:
-        text = text_of(path).replace("\r\n", "\n") if path.is_file() else ""
+        text = text_of(path) if path.is_file() else ""
     except Unreadable:
         return {}
     found: dict[str, Any] = dict(_CARD.findall(text.partition("Training hyperparameters")[2]))

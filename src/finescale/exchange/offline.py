@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from finescale.exchange.disk import MOST_BYTES, Unreadable
+from finescale.exchange.disk import Unreadable, content_of
 from finescale.exchange.found import number
 from finescale.exchange.protobuf import bytes_of, fields
 
@@ -38,12 +38,7 @@ def read_offline(path: Path) -> Offline:
     Raises:
         Unreadable: it is no such file, or too large.
     """
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise Unreadable(f"is larger than {MOST_BYTES // 2**20} MB")
-        content = path.read_bytes()
-    except OSError as error:
-        raise Unreadable(f"cannot be opened: {error.strerror}") from error
+    content = content_of(path)
     if content[:4] != MAGIC:
         raise Unreadable("is no file of a W&B run")
     run = Offline()

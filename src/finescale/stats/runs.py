@@ -129,7 +129,10 @@ def size(text: str) -> float:
     """
     found = _WRITTEN.fullmatch(text)
     if found is None:
-        return float(text)
+        try:
+            return float(text)
+        except ValueError:
+            raise ValueError(f"{text!r} is no size, as 1000, 1e3 or 160M are") from None
     return float(Decimal(found[1].replace(",", "")) * int(_LETTERS[found[2].lower()]))
 
 

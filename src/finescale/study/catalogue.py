@@ -16,8 +16,10 @@ SOCKETS = {"laws": "law", "methods": "method", "tasks": "task", "metrics": "metr
 AUTO = "laws and humble forecasts combined by how well each forecasts the largest scales it has not seen"
 
 
-def catalogue(what: str) -> dict[str, str]:
+def catalogue(what: str, beside: tuple[str, ...] = ()) -> dict[str, str]:
     """Names and what they are, of ``laws``, ``methods``, ``tasks``, ``metrics``, ``backends`` or ``bases``.
+
+    ``beside`` are lists that are to be had elsewhere, to be named where there is no such list.
 
     Raises:
         InputError: there is no such list.
@@ -29,7 +31,7 @@ def catalogue(what: str) -> dict[str, str]:
             for label, size in family.sizes.items()
         }
     if what not in SOCKETS:
-        raise InputError(Fault(f"list {what!r}", "is unknown", near(what, [*SOCKETS, "bases"])))
+        raise InputError(Fault(f"list {what!r}", "is unknown", near(what, [*SOCKETS, "bases", *beside])))
     socket = SOCKETS[what]
     found = {name: _words(registry.get(socket, name)) for name in registry.names(socket)}
     return {"auto": AUTO} | found if what == "laws" else found

@@ -31,7 +31,7 @@ def told(folder: Path) -> Told:
 def _texts(folder: Path) -> Iterator[str]:
     for name in ("README.md", *CONFIGS):
         try:
-            text = text_of(folder / name).replace("\r\n", "\n") if (folder / name).is_file() else ""
+            text = text_of(folder / name) if (folder / name).is_file() else ""
         except Unreadable:
             continue
         yield from BLOCK.findall(text) if name == "README.md" else [text]
