@@ -453,3 +453,14 @@ def test_a_crossing_asked_with_nonsense_is_a_fault(fits: fs.Fits) -> None:
         fs.critical_size(fits, "full", "lora", at=at, within=(10, float("inf")))
     with pytest.raises(fs.InputError, match="level"):
         fs.critical_size(fits, "full", "lora", at=at, level=1.5)
+
+
+@pytest.mark.parametrize("name", ["model_params", "pretrain_tokens", "pet_params"])
+def test_a_factor_of_0_is_found_and_a_fit_of_it_refuses(name: str) -> None:
+    frame = pd.DataFrame([(n, x, 3 * n**-0.3 + 1) for n in (100, 400, 1600) for x in (0.0, 1e6, 1e7)])
+    runs = fs.read_runs(frame.set_axis(["examples", name, "loss"], axis=1))
+    (found,) = [finding for finding in runs.findings if finding.kind == "size 0"]
+    assert found.rows == (0, 3, 6)
+    assert len(runs.usable) == 9, "a curve in examples alone can use them"
+    with pytest.raises(fs.InputError, match=name):
+        fs.fit(runs, "multiplicative", factor=name)

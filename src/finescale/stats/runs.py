@@ -290,6 +290,10 @@ def _units(frame: pd.DataFrame, places: Places) -> Iterator[Finding]:
             if len(rows):
                 what = f"{name} below {least:g} in {places(rows)}: is it in millions or billions?"
                 yield Finding("unit", tuple(rows), what)
+    for name in FACTORS[:-1]:
+        if name in frame and len(rows := frame.index[frame[name] == 0]):
+            what = f"{name} is 0 in {places(rows)}: a fit of {name} refuses them, since a law has no value there"
+            yield Finding("size 0", tuple(rows), what)
     for name in FACTORS:
         if name in frame:
             good = frame[name][(frame[name] > 0) & np.isfinite(frame[name])]
