@@ -26,7 +26,10 @@ FromName = Annotated[
 Facts = Annotated[Path | None, typer.Option("--facts", help="a table with a column run, and others that are added")]
 Rename = Annotated[list[str] | None, typer.Option("--column", help="a setting that is a column: n_train=examples")]
 Loss = Annotated[
-    str | None, typer.Option("--loss", help="the score that is the loss; '1 - NAME' where higher is better")
+    str | None, typer.Option("--loss", help="the score that is the loss; '1 - NAME' (or 100) where higher is better")
+]
+Step = Annotated[
+    str | None, typer.Option("--step", help="column that numbers the lines of a run's log, of which one is taken")
 ]
 Take = Annotated[str, typer.Option("--take", help="which of a run's evaluations: best (lowest) or last")]
 Accept = Annotated[
@@ -50,6 +53,7 @@ def import_(
     facts: Facts = None,
     column: Rename = None,
     loss: Loss = None,
+    step: Step = None,
     take: Take = "best",
     accept: Accept = None,
     as_json: cli_stats.Json = False,
@@ -61,7 +65,7 @@ def import_(
 
     check_table(to, paths)
     values, columns = cli_stats.pairs(set_, "--set"), cli_stats.pairs(column, "--column")
-    ask = Ask(values, from_name, facts, columns, loss, take, tuple(accept or ()))  # type: ignore[arg-type]
+    ask = Ask(values, from_name, facts, columns, loss, step, take, tuple(accept or ()))  # type: ignore[arg-type]
     found = import_runs(kind, paths, ask)
     write_table(found.frame, to)
     if as_json:

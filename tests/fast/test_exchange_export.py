@@ -74,8 +74,8 @@ def test_a_tracker_gives_back_what_it_was_given(tool: str, tmp_path: Path) -> No
     found = import_runs(tool, [place], Ask(take="last"))
     same(found.frame, runs().drop(columns="chrf"))
     assert len(found.runs.usable) == 5
-    scored = import_runs(tool, [place], Ask(loss="1 - chrf")).frame.sort_values("run")
-    assert scored["loss"].tolist() == pytest.approx((1 - runs()["chrf"]).tolist())
+    scored = import_runs(tool, [place], Ask(loss="100 - chrf")).frame.sort_values("run")
+    assert scored["loss"].tolist() == pytest.approx((100 - runs()["chrf"]).tolist())
 
 
 def test_a_tool_that_is_not_installed_is_refused_with_what_to_install(tmp_path: Path, monkeypatch) -> None:

@@ -14,10 +14,12 @@ import pandas as pd
 from finescale.core import FACTORS
 from finescale.errors import Fault, Faults, InputError, collecting, near
 from finescale.exchange.found import Fact, Found, number
+from finescale.stats.logs import better_when_higher
 from finescale.stats.runs import CANONICAL, load_frame, size
 
 NUMBERS = frozenset({*FACTORS, "loss", "seed"})
-ERROR = re.compile(r"1\s*-\s*(?P<metric>\S.*)")
+ERROR = re.compile(r"(?P<top>100|1)\s*-\s*(?P<metric>\S.*)")
+HIGHER = "is better when higher, and a loss is better when lower"
 Take = Literal["best", "last"]
 
 
@@ -30,7 +32,9 @@ class Ask:
         pattern: a regular expression; its named groups, found in a run's name, are columns (``--from-name``).
         facts: a table with a column ``run`` and others that are columns of those runs (``--facts``).
         columns: ``{their name: ours}``, of what a source wrote down under other names (``--column``).
-        loss: the metric that is the loss, or ``1 - METRIC`` for one that is better when higher (``--loss``).
+        loss: the metric that is the loss, or ``1 - METRIC`` (``100 - METRIC`` in per cent) for one that is better when
+            higher (``--loss``).
+        step: the column that numbers the lines of runs' logs; the rows of a run become one (``--step``).
         take: which of a run's evaluations is its loss: the lowest or the last.
         accept: columns that may be worked out where they are not written down (``--accept``).
     """
@@ -40,6 +44,7 @@ class Ask:
     facts: Path | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     loss: str | None = None
+    step: str | None = None
     take: Take = "best"
     accept: Sequence[str] = ()
 
@@ -77,6 +82,10 @@ def check(ask: Ask) -> None:
             _check_pattern(ask.pattern, faults)
         if ask.take not in ("best", "last"):
             faults.add(f"--take {ask.take}", "is unknown", near(ask.take, ("best", "last")))
+        for theirs, ours in ask.columns.items():
+            if ours == "loss" and better_when_higher(theirs):
+                way = f"in its place --loss '1 - {theirs}', or '100 - {theirs}' in per cent"
+                faults.add(f"--column {theirs}=loss", HIGHER, way)
         twice = [ours for ours in set(ask.columns.values()) if list(ask.columns.values()).count(ours) > 1]
         for ours in sorted(twice):
             faults.add(f"--column …={ours}", "is given twice", "name one source for each column")

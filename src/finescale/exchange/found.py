@@ -17,7 +17,8 @@ class Found:
     """A run as far as its source tells of it.
 
     Attributes:
-        run: what it is called; words that tell its settings may stand here (``--from-name``).
+        run: what it is called; words that tell its settings may stand here (``--from-name``). Empty for a row of a
+            table that names no runs: it is called after the file and its place in it.
         place: the file or folder it was read from.
         facts: columns of the table, by canonical names and others worth keeping.
         scores: by metric, (step, value) in the order of training; what is no number is NaN.

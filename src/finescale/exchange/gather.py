@@ -15,9 +15,11 @@ import pandas as pd
 from finescale.errors import Fault, InputError, near
 from finescale.exchange import importers
 from finescale.exchange.account import Imported, Unknown
-from finescale.exchange.ask import ERROR, Ask, check, from_names, from_table, given, plain, typed
+from finescale.exchange.ask import ERROR, HIGHER, Ask, check, from_names, from_table, given, plain, typed
+from finescale.exchange.curves import one_each
 from finescale.exchange.found import Fact, Found, Importer, Skipped
 from finescale.exchange.known import KEPT
+from finescale.stats.logs import better_when_higher
 from finescale.stats.runs import CANONICAL, read_runs
 
 LEAST = ("examples", "loss")
@@ -60,7 +62,7 @@ def import_runs(kind: str, paths: Sequence[str | Path], ask: Ask | None = None) 
     check(ask)
     if not paths:
         raise InputError(Fault("paths", "are none", f"give {source.summary}"))
-    runs, skipped = _read(source, [Path(path) for path in paths])
+    runs, skipped = _read(source, [Path(path) for path in paths], ask)
     if not runs:
         raise InputError(*_no_runs(source, paths, skipped))
     rows, replaced = _rows(runs, source, ask)
@@ -86,8 +88,12 @@ def import_runs(kind: str, paths: Sequence[str | Path], ask: Ask | None = None) 
     )
 
 
-def _read(source: Importer, paths: list[Path]) -> tuple[list[Found], list[Skipped]]:
-    """Every run once, however many of the paths lead to it, under a name of its own; and what was skipped."""
+def _read(source: Importer, paths: list[Path], ask: Ask) -> tuple[list[Found], list[Skipped]]:
+    """Every run once, however many of the paths lead to it, under a name of its own; and what was skipped.
+
+    Raises:
+        InputError: a path cannot be read, or rows are the lines of logs.
+    """
     runs: dict[tuple[Path, int], Found] = {}
     skipped: dict[Path, Skipped] = {}
     for path in paths:
@@ -99,11 +105,15 @@ def _read(source: Importer, paths: list[Path]) -> tuple[list[Found], list[Skippe
                 continue
             runs.setdefault((place, count[place]), one)
             count[place] += 1
-    return _named(list(runs.values())), list(skipped.values())
+    return _named(one_each(list(runs.values()), source.losses, ask)), list(skipped.values())
 
 
 def _named(runs: list[Found]) -> list[Found]:
-    """Runs that are called alike, told apart by their places and then by numbers, behind what they are called."""
+    """Runs by name: without one after file and place, and those called alike told apart by places, then numbers."""
+    place = Counter[Path]()
+    for index, run in enumerate(runs):
+        runs[index] = run if run.run else replace(run, run=f"{run.place.stem}:{place[run.place]}")
+        place[run.place] += 1
     times = Counter(run.run for run in runs)
     runs = [replace(run, run=f"{run.run} ({run.place})") if times[run.run] > 1 else run for run in runs]
     times, seen, named = Counter(run.run for run in runs), Counter[str](), []
@@ -166,18 +176,30 @@ def _loss(runs: list[Found], rows: list[dict[str, Fact]], source: Importer, ask:
     key = ask.loss or next((name for name in source.losses if name in metrics), None)
     if key is None:
         return None
-    flipped = ERROR.fullmatch(key.strip())
-    metric = key if flipped is None or key in metrics else flipped["metric"]
+    flipped = None if key in metrics else ERROR.fullmatch(key.strip())
+    metric, top = (key, None) if flipped is None else (flipped["metric"], float(flipped["top"]))
     if metric not in metrics:
         raise InputError(Fault(f"--loss {metric}", "is no score of these runs", near(metric, metrics)))
+    _check_direction(metric, top, [value for run in runs for _, value in run.scores.get(metric, ())])
     for run, row in zip(runs, rows, strict=True):
-        values = [1 - value if metric != key else value for _, value in run.scores.get(metric, ())]
+        values = [value if top is None else top - value for _, value in run.scores.get(metric, ())]
         finite = [value for value in values if math.isfinite(value)]
         if values and not math.isfinite(values[-1]):
             row.setdefault("flag", "diverged: its last evaluation is no number")
         if finite:
             row["loss"] = min(finite) if ask.take == "best" else finite[-1]
     return key
+
+
+def _check_direction(metric: str, top: float | None, values: list[float]) -> None:
+    """Refuse a score that is better when higher as a loss, and one in per cent taken from 1."""
+    most = max((value for value in values if math.isfinite(value)), default=0.0)
+    if top is None and better_when_higher(metric):
+        way = f"--loss '{100 if most > 1 else 1} - {metric}' makes it an error"
+        raise InputError(Fault(f"--loss {metric}", HIGHER, way))
+    if top is not None and most > top:
+        way = f"--loss '100 - {metric}' if it is in per cent" if most <= 100 else "name a score that has such a top"
+        raise InputError(Fault(f"--loss {top:g} - {metric}", f"would be below 0: it goes up to {most:g}", way))
 
 
 def _has(run: Found) -> str:

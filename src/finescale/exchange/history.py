@@ -19,18 +19,19 @@ _CARD = re.compile(r"^- (\w+): (\S.*)$", re.M)
 _FRONT = re.compile(r"\A---\n(.*?)\n---\n", re.S)
 
 
-def gaps(steps: Sequence[float], end: float | None = None) -> str:
+def gaps(steps: Sequence[float], end: float | None = None, interval: float | None = None) -> str:
     """What is missing from evaluations at ``steps`` of a run of ``end`` steps; empty if nothing shows.
 
     Evaluations are made at one interval, so that an interval of several times that one lacks some. The first and the
-    last may stand anywhere, since both can be made besides; of two, or one, only an early end can show.
+    last may stand anywhere, since both can be made besides; of two, or one, only an early end can show. Where the
+    ``interval`` is known, a history that was thinned evenly shows too.
     """
     every = sorted({step for step in steps if step > 0})
     if not every:
         return ""
     inner = [later - earlier for earlier, later in pairwise(every)]
-    least = min(inner[:-1] or inner or every)
-    lost = sum(max(round(gap / least) - 1, 0) for gap in inner) if len(every) > 2 else 0
+    least = interval or min(inner[:-1] or inner or every)
+    lost = sum(max(round(gap / least) - 1, 0) for gap in inner) if len(every) > 2 or interval else 0
     late = end is not None and end - every[-1] >= 2 * least
     said = []
     if lost:
@@ -38,6 +39,26 @@ def gaps(steps: Sequence[float], end: float | None = None) -> str:
     if late:
         said.append(f"ends at step {every[-1]:g} of {end:g}")
     return " and ".join(said)
+
+
+def interval_of(points: Sequence[tuple[float, float | None]], asked: float | None) -> float | None:
+    """Steps between the evaluations that a trainer made, by its settings; None where they do not tell.
+
+    Args:
+        points: steps and epochs of the evaluations in its history.
+        asked: its ``eval_steps``, which says something only where it evaluated by steps, not by epochs. It did where
+            the steps are multiples of it, and by epochs where they are whole epochs.
+    """
+    steps = sorted(step for step, _ in points if step > 0)
+    inner = steps[:-1] or steps  # the last may be made besides
+    by_steps = bool(asked and asked >= 1 and inner and all(step % asked == 0 for step in inner))
+    if by_steps and any(later - earlier == asked for earlier, later in pairwise([0.0, *steps])):
+        return asked
+    epochs = [(step, epoch) for step, epoch in points if step in inner]
+    if epochs and all(epoch and abs(epoch - round(epoch)) < 1e-6 for _, epoch in epochs):
+        step, epoch = epochs[-1]
+        return step / round(epoch or 1)
+    return asked if by_steps else None
 
 
 def rows_from_speed(log: Mapping[str, Any], epochs: Any) -> tuple[int, int] | None:

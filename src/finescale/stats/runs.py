@@ -14,6 +14,7 @@ import pandas as pd
 
 from finescale.core import FACTORS
 from finescale.errors import Fault, Faults, InputError, collecting, near
+from finescale.stats.logs import better_when_higher, log_in
 from finescale.stats.paths import file_there
 
 # A table made of copies would say so thousands of times.
@@ -116,6 +117,7 @@ def read_runs(source: str | Path | pd.DataFrame, columns: dict[str, str] | None 
     frame, written = _sizes(frame)
     with collecting() as faults:
         _check_columns(frame, places, faults)
+        _check_log(frame, columns or {}, places, faults)
     numbers = {name: pd.to_numeric(frame[name]).astype(float) for name in (*FACTORS, "loss") if name in frame}
     frame = frame.assign(**numbers)
     return Runs(frame, (*written, *_findings(frame, places)), places)
@@ -200,6 +202,17 @@ def _check_renames(frame: pd.DataFrame, columns: dict[str, str]) -> None:
                 faults.add(f"columns[{old!r}]", "is not in the table", near(old, map(str, frame.columns)))
             elif new in frame and new != old and new not in columns:
                 faults.add(f"columns[{old!r}]", f"{new!r} is in the table already", "rename that column too")
+            elif new == "loss" and better_when_higher(old):
+                way = f"finescale import table FILE --loss '1 - {old}' makes it an error, '100 - {old}' one in per cent"
+                faults.add(f"columns[{old!r}]", "is better when higher, and a loss is better when lower", way)
+
+
+def _check_log(frame: pd.DataFrame, columns: dict[str, str], places: Places, faults: Faults) -> None:
+    log = log_in(frame, columns)
+    if log is not None:
+        whose = f"run {log.run!r}" if log.run else "one run"
+        what = f"counts upwards within {whose} ({places(log.rows)}): a log of training, not runs of different sizes"
+        faults.add(f"column {log.column!r}", what, f"finescale import table FILE {log.way(columns)}")
 
 
 def _check_columns(frame: pd.DataFrame, places: Places, faults: Faults) -> None:

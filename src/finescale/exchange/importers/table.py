@@ -18,9 +18,9 @@ def runs(path: Path) -> Iterator[Found | Skipped]:
     Raises:
         InputError: there is no such file, or it cannot be read.
     """
-    for index, row in enumerate(rows_of(path)):
+    for row in rows_of(path):
         facts = {name: plain(value) for name, value in row.items() if given(value) and name != NAME}
-        name = str(plain(row[NAME])) if NAME in row and given(row[NAME]) else f"{path.stem}:{index}"
+        name = str(plain(row[NAME])) if NAME in row and given(row[NAME]) else ""
         scores = {key: ((0.0, one),) for key, value in facts.items() if (one := number(value)) is not None}
         flag = str(facts.get("flag", ""))
         yield Found(name, path, facts, {key: value for key, value in scores.items() if key != "loss"}, flag=flag)

@@ -11,7 +11,7 @@ from typing import Any
 from finescale.exchange.disk import Unreadable, folders, json_of, tensor_sizes, text_of, yaml_of
 from finescale.exchange.events import FILES
 from finescale.exchange.found import Fact, Found, Importer, Scores, Skipped, number, whole_number
-from finescale.exchange.history import arguments, card, gaps, logged, rows_from_speed
+from finescale.exchange.history import arguments, card, gaps, interval_of, logged, rows_from_speed
 from finescale.exchange.known import adapter, base, settings, weights
 
 STATE, PICKLE = "trainer_state.json", "training_args.bin"
@@ -116,6 +116,10 @@ def _scores(state: dict[str, Any]) -> Scores:
     return {name: tuple(points) for name, points in found.items()}
 
 
+def _scored(entry: dict[str, Any]) -> bool:
+    return "eval_loss" in entry
+
+
 def _last(state: dict[str, Any]) -> dict[str, Any]:
     """What ``train()`` logged when it returned; empty if it never did."""
     return next((entry for entry in reversed(_entries(state)) if "train_runtime" in entry), {})
@@ -201,7 +205,9 @@ def _notes(
 ) -> Iterator[str]:
     if "eval_loss" in scores:
         yield MEAN
-        missing = gaps([step for step, _ in scores["eval_loss"]], _step(state))
+        made = [(number(one.get("step")) or 0.0, number(one.get("epoch"))) for one in _entries(state) if _scored(one)]
+        every = interval_of(made, number(state.get("eval_steps")))
+        missing = gaps([step for step, _ in scores["eval_loss"]], _step(state), every)
         if missing:
             yield f"the history {missing}"
     if (folder / PICKLE).is_file() and not config:

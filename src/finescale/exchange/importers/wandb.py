@@ -57,14 +57,16 @@ def _rows(path: Path) -> Iterator[Found | Skipped]:
         raise InputError(Fault(str(path), HISTORY, "export the table of runs, or use api.runs()"))
     for index, row in enumerate(rows):
         cells = {name: value for name, value in row.items() if isinstance(value, dict) or given(value)}
-        name = str(cells.get("Name") or cells.get("name") or f"{path.stem}:{index}")
+        name = str(cells.get("Name") or cells.get("name") or "")
         state = str(cells.get("State") or cells.get("state") or "")
         try:
             nested = [_mapping(cells[part]) for part in ("config", "summary") if part in cells]
         except Unreadable as error:
             yield Skipped(path, f"row {index} ({name}) {error}")
             continue
-        config, summary = nested if len(nested) == 2 else (cells, cells)
+        whole = len(nested) == 2
+        config, summary = nested if whole else (cells, cells)
+        name = name or (f"{path.stem}:{index}" if whole else "")
         step = number(summary.get("train/global_step", summary.get("_step"))) or 0.0
         scores: Scores = {key: ((step, one),) for key, value in summary.items() if (one := _score(value)) is not None}
         yield _run(name, path, config, scores, state, (LAST_ONLY,))

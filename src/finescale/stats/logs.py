@@ -1,0 +1,142 @@
+"""Tell the log of a run from a table of runs, and a score from a loss: both would be fitted without a word."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from finescale.core import FACTORS
+
+STEPS = ("step", "_step", "global_step", "train/global_step", "trainer/global_step", "iteration", "iter", "epoch")
+"""Names under which trainers and trackers number the lines of a log; totals are called ``steps`` and ``epochs``."""
+RUN_NAMES = ("run", "run_id", "run_name")
+SETTINGS = ("task", "method", "base", "family", *FACTORS[:-1], "seed")
+"""Columns besides ``examples`` that tell runs apart."""
+LEAST_LINES = 3
+"""Rising rows without a name that are taken for a log: two may be two runs."""
+
+_HIGHER = re.compile(
+    r"acc(uracy)?|f1|(sacre)?bleu|rouge\w*|chrf|comet|meteor|bertscore|em|exact match|(win|solve|success|pass) ?rate"
+    r"|pass|precision|recall|auc|auroc|mcc|matthews|pearson|spearman|kappa|reward|ndcg|mrr|iou|similarity|scores?|correct"
+)
+_LOWER = re.compile(r"loss(es)?|err(ors?)?|nll|perplexity|ppl|[wct]er|brier|distance|regret|bits|nats")
+
+
+@dataclass(frozen=True)
+class Log:
+    """Rows that are the lines of one run's log: the column that numbers them, the run if it has a name, the places."""
+
+    column: str
+    run: str
+    rows: tuple[int, ...]
+
+    def way(self, renamed: Mapping[str, str]) -> str:
+        """The flags of an import that take a row of each run, or say that each row is one."""
+        take = f"--step {self.column} takes one row of each run, the best or the --take last"
+        if renamed.get(self.column) == "examples":
+            return f"{take}; the steps of a run are not its examples, so leave --column {self.column}=examples out"
+        return f"{take}; where each row is a run, --column {self.column}=last_step says so"
+
+
+def log_in(frame: pd.DataFrame, renamed: Mapping[str, str] | None = None) -> Log | None:
+    """The first log in a table, or None where each row may be a run.
+
+    A log is rows of one run that a column of ``STEPS`` numbers upwards. They are of one run where they share its name,
+    or where they have the same settings and the same examples, or examples that only count the steps.
+
+    Args:
+        frame: the table, with canonical names as far as it has them.
+        renamed: names its columns had before; steps that were declared to be examples are a log's.
+    """
+    for theirs, ours in (renamed or {}).items():
+        if theirs.casefold() in STEPS and ours == "examples" and ours in frame:
+            found = _rising(frame, ours, np.zeros(len(frame), dtype=int), named=False)
+            return None if found is None else Log(theirs, found.run, found.rows)
+    column = step_column(frame)
+    if column is None:
+        return None
+    name = run_column(frame)
+    return _rising(frame, column, parts(frame, column), named=name is not None)
+
+
+def step_column(frame: pd.DataFrame) -> str | None:
+    """The column that may number the lines of a log."""
+    order = {name: place for place, name in enumerate(STEPS)}
+    found = sorted((name for name in map(str, frame) if name.casefold() in order), key=lambda n: order[n.casefold()])
+    return next((name for name in found if list(frame.columns).count(name) == 1 and frame[name].notna().any()), None)
+
+
+def run_column(frame: pd.DataFrame) -> str | None:
+    """The column that names runs, where every row has a name."""
+    names = [name for name in map(str, frame) if name.casefold() in RUN_NAMES]
+    return next((name for name in names if list(frame.columns).count(name) == 1 and frame[name].notna().all()), None)
+
+
+def parts(frame: pd.DataFrame, column: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """A number for each row, the same for rows that are of one run if ``column`` numbers its lines."""
+    name = run_column(frame)
+    keys = [name] if name is not None else [key for key in SETTINGS if list(frame.columns).count(key) == 1]
+    codes = _codes(frame, keys)
+    if name is None and "examples" in frame and not _counts_steps(frame, column, codes):
+        codes = _codes(frame, [*keys, "examples"])
+    return codes
+
+
+def _codes(frame: pd.DataFrame, keys: list[str]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    if not keys:
+        return np.zeros(len(frame), dtype=np.int64)
+    return frame[keys].astype(str).groupby(keys, sort=False).ngroup().to_numpy().astype(np.int64)
+
+
+def _counts_steps(frame: pd.DataFrame, column: str, codes: np.ndarray[tuple[int], np.dtype[np.int64]]) -> bool:
+    """Whether examples are so many times the steps in every part, at even steps: rows that were seen so far."""
+    if list(frame.columns).count("examples") != 1:
+        return False
+    step, seen = (pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=float) for name in (column, "examples"))
+    told = False
+    for code in np.unique(codes):
+        mine = (codes == code) & (step > 0) & (seen > 0)
+        if mine.sum() <= LEAST_LINES:
+            continue
+        times, every = seen[mine] / step[mine], np.diff(step[mine])
+        if not (np.allclose(times, times[0], rtol=1e-6) and np.allclose(every, every[0], rtol=1e-6)):
+            return False
+        told = True
+    return told
+
+
+def _rising(
+    frame: pd.DataFrame, column: str, codes: np.ndarray[tuple[int], np.dtype[np.int64]], named: bool
+) -> Log | None:
+    """The first part whose rows rise in ``column``; without names every part of several rows has to.
+
+    Runs without a name whose steps happen to differ are no log, since some of those would fall.
+    """
+    step = pd.to_numeric(frame[column], errors="coerce").to_numpy(dtype=float)
+    found: list[np.ndarray[tuple[int], np.dtype[np.intp]]] = []
+    for code in np.unique(codes):
+        rows = np.flatnonzero((codes == code) & np.isfinite(step))
+        if len(rows) < 2:
+            continue
+        rises = bool((np.diff(step[rows]) > 0).all())
+        if not named and not rises:
+            return None
+        if rises or (named and len(np.unique(step[rows])) > 1):
+            found.append(rows)
+    first = next((rows for rows in found if named or len(rows) >= LEAST_LINES), None)
+    if first is None:
+        return None
+    name = run_column(frame) if named else None
+    return Log(column, "" if name is None else str(frame[name].iloc[first[0]]), tuple(first.tolist()))
+
+
+def better_when_higher(name: str) -> bool:
+    """Whether a score's name says that more of it is better (``eval_accuracy``, ``rougeL``, ``exact_match``)."""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold()
+    words = " ".join(re.findall(r"[a-z]+\d*", spaced))
+    low, high = (re.search(rf"\b(?:{known.pattern})\d*\b", words) for known in (_LOWER, _HIGHER))
+    return high is not None and low is None

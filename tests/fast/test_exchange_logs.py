@@ -1,0 +1,169 @@
+"""A log of training is no table of runs, and a score that is better when higher is no loss; both are said."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from finescale.cli import call
+from finescale.errors import InputError
+from finescale.exchange.ask import Ask
+from finescale.exchange.gather import import_runs
+from finescale.exchange.history import gaps, interval_of
+from finescale.stats.logs import better_when_higher, log_in
+from finescale.stats.runs import read_runs
+
+TRAINER = Path(__file__).parent.parent / "golden" / "exchange" / "trainer"
+
+
+def written(path: Path, frame: pd.DataFrame) -> Path:
+    frame.to_csv(path, index=False)
+    return path
+
+
+def log(lines: int = 6, **more: object) -> pd.DataFrame:
+    """What a training script logs: a line every ten steps of one run."""
+    steps = [10 * (line + 1) for line in range(lines)]
+    return pd.DataFrame({"step": steps, "loss": [3 - 0.1 * line for line in range(lines)], **more})
+
+
+# ----------------------------------------------------------------------------------------------------------------- logs
+
+
+@pytest.mark.parametrize(
+    ("frame", "ask"),
+    [
+        (log(examples=1000), Ask()),
+        (log(), Ask(values={"examples": "1000"})),
+        (log().rename(columns={"step": "_step"}).assign(examples_seen=lambda f: 8 * f["_step"]),
+         Ask(columns={"examples_seen": "examples"})),
+        (log().assign(examples=lambda f: 8 * f["step"]), Ask()),
+        (log(), Ask(columns={"step": "examples"})),
+        (log(examples=1000, run="a"), Ask()),
+        (log(examples=[10, 20, 40, 80, 160, 320], run="a"), Ask()),
+        (pd.concat([log(examples=100, method="lora"), log(examples=100, method="full")]), Ask()),
+    ],
+)  # fmt: skip
+def test_a_log_of_training_is_refused_with_its_column_and_the_way_out(
+    frame: pd.DataFrame, ask: Ask, tmp_path: Path
+) -> None:
+    path = written(tmp_path / "log.csv", frame)
+    column = "_step" if "_step" in frame else "step"
+    with pytest.raises(InputError, match=f"'{column}' counts upwards within .*a log of training, not runs.*--step"):
+        import_runs("table", [path], ask)
+
+
+def test_wandbs_history_is_a_log_too(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"_step": range(5), "_runtime": [1.0, 2, 3, 4, 5], "eval/loss": [3, 2.5, 2.2, 2.1, 2.15]})
+    path = written(tmp_path / "history.csv", frame)
+    with pytest.raises(InputError, match="a log of training, not runs"):
+        import_runs("wandb", [path], Ask(values={"examples": "500"}))
+    one = import_runs("wandb", [path], Ask(values={"examples": "500"}, step="_step"))
+    assert one.frame[["run", "examples", "loss"]].to_numpy().tolist() == [["history:0", 500, 2.1]]
+    last = import_runs("wandb", [path], Ask(values={"examples": "500"}, step="_step", take="last"))
+    assert last.frame["loss"].tolist() == [2.15]
+    wide = pd.DataFrame({"Step": [0, 10, 20], "run-a - eval/loss": [3, 2.5, 2.2]})
+    with pytest.raises(InputError, match="'Step' counts upwards"):
+        import_runs("wandb", [written(tmp_path / "chart.csv", wide)], Ask(values={"examples": "5"}))
+
+
+def test_with_step_each_run_of_a_log_is_one_row_its_best_or_its_last(tmp_path: Path) -> None:
+    parts = [log(run=f"n{n}", examples=n, seed=0).assign(loss=lambda f, n=n: f["loss"] - n / 1e4) for n in (100, 200)]
+    parts[1].loc[5, "loss"] = 9.0
+    path = written(tmp_path / "log.csv", pd.concat(parts))
+    found = import_runs("table", [path], Ask(step="step"))
+    assert found.frame[["run", "examples", "loss"]].to_numpy().tolist() == [["n100", 100, 2.49], ["n200", 200, 2.58]]
+    assert "its log by step is taken as one run" in str(found)
+    assert import_runs("table", [path], Ask(step="step", take="last")).frame["loss"].tolist() == [2.49, 9.0]
+    gone = written(tmp_path / "gone.csv", parts[0].drop(index=2))
+    assert any("lacks 1 of 6 evaluations" in note for note in import_runs("table", [gone], Ask(step="step")).notes)
+    with pytest.raises(InputError, match=r"--step stpe: is no column of these runs.*'step'"):
+        import_runs("table", [path], Ask(step="stpe"))
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pd.DataFrame({"examples": [100, 200, 400, 800], "step": [25, 50, 100, 200], "loss": [3, 2.5, 2.2, 2]}),
+        pd.DataFrame({"examples": 100, "step": [40, 25, 31, 60], "loss": [3, 2.5, 2.2, 2]}),
+        pd.DataFrame({"run": list("abcd"), "examples": 100, "step": [10, 20, 30, 40], "loss": [3, 2.5, 2.2, 2]}),
+        pd.DataFrame({"examples": 100, "seed": range(4), "step": [10, 20, 30, 40], "loss": [3, 2.5, 2.2, 2]}),
+        pd.DataFrame({"examples": [100, 200, 300], "epoch": 3, "loss": [3, 2.5, 2.2]}),
+        pd.DataFrame({"examples": [1, 2, 3, 4], "steps": [10, 20, 30, 40], "loss": [4, 3, 2.5, 2.2]}),
+        pd.DataFrame({"examples": 9, "pretrain_tokens": [1e9, 2e9, 3e9], "step": [1, 2, 3], "loss": [4, 3, 2.5]}),
+    ],
+)  # fmt: skip
+def test_runs_that_say_how_many_steps_they_took_stay_runs(frame: pd.DataFrame, tmp_path: Path) -> None:
+    assert log_in(frame) is None
+    assert len(import_runs("table", [written(tmp_path / "runs.csv", frame)]).frame) == len(frame)
+
+
+def test_the_flag_that_says_each_row_is_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = written(tmp_path / "log.csv", log(examples=[10, 20, 40, 80, 160, 320]).assign(step=[1, 2, 3, 4, 5, 6]))
+    same = written(tmp_path / "same.csv", log(examples=100))
+    assert call(["fit", str(same)]) == 1
+    said = capsys.readouterr().err
+    assert "a log of training, not runs of different sizes" in said
+    assert "--column step=last_step" in said
+    assert len(read_runs(same, {"step": "last_step"})) == 6
+    assert len(import_runs("table", [same], Ask(columns={"step": "last_step"})).frame) == 6
+    assert len(read_runs(path)) == 6
+    with pytest.raises(InputError, match="leave --column step=examples out"):
+        read_runs(path.parent / "same.csv", {"step": "examples", "examples": "was"})
+
+
+def test_a_trainers_history_thinned_evenly_is_told_by_its_settings(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(TRAINER / "lora-n64-s0", tmp_path / "lora-n64-s0"))
+    state = json.loads((folder / "trainer_state.json").read_text())
+    kept = [entry for entry in state["log_history"] if entry["step"] in (16, 32)]
+    (folder / "trainer_state.json").write_text(json.dumps(state | {"log_history": kept}))
+    notes = import_runs("trainer", [folder], Ask(values={"examples": "64"})).notes
+    assert "the history lacks 1 of 3 evaluations, if they were made at one interval" in notes
+
+
+@given(count=st.integers(4, 40), every=st.integers(1, 200), thin=st.integers(2, 5), by_epochs=st.booleans())
+@settings(max_examples=80, deadline=None)
+def test_even_gaps_show_where_the_interval_is_known(count: int, every: int, thin: int, by_epochs: bool) -> None:
+    points = [(float(every * n), float(n) if by_epochs else n / 7.3) for n in range(1, count + 1)]
+    asked = 500.5 if by_epochs else float(every)
+    steps = [step for step, _ in points]
+    assert gaps(steps, steps[-1], interval_of(points, asked)) == ""
+    some = points[thin - 1 :: thin]
+    if len(some) > 1:
+        said = gaps([step for step, _ in some], some[-1][0], interval_of(some, asked))
+        assert said.startswith(f"lacks {(len(some) - 1) * (thin - 1)} of")
+
+
+# --------------------------------------------------------------------------------------------------------------- scores
+
+
+@pytest.mark.parametrize("name", ["eval_accuracy", "acc,none", "rougeL", "bleu-4", "winRate", "exact_match,strict"])
+def test_a_score_that_is_better_when_higher_is_no_loss(name: str, tmp_path: Path) -> None:
+    path = written(tmp_path / "runs.csv", pd.DataFrame({"examples": [10, 20, 40], name: [0.2, 0.4, 0.5]}))
+    assert better_when_higher(name)
+    for ask in (Ask(loss=name), Ask(columns={name: "loss"})):
+        with pytest.raises(InputError, match=r"is better when higher.*--loss '1 - "):
+            import_runs("table", [path], ask)
+    with pytest.raises(InputError, match="is better when higher"):
+        read_runs(path, {name: "loss"})
+    assert import_runs("table", [path], Ask(loss=f"1 - {name}")).frame["loss"].tolist() == [0.8, 0.6, 0.5]
+
+
+def test_a_score_in_per_cent_is_taken_from_100(tmp_path: Path) -> None:
+    path = written(tmp_path / "runs.csv", pd.DataFrame({"examples": [10, 20, 40], "bleu": [20.0, 40, 50]}))
+    with pytest.raises(InputError, match="--loss '100 - bleu'"):
+        import_runs("table", [path], Ask(loss="bleu"))
+    with pytest.raises(InputError, match="would be below 0: it goes up to 50 — --loss '100 - bleu'"):
+        import_runs("table", [path], Ask(loss="1 - bleu"))
+    assert import_runs("table", [path], Ask(loss="100 - bleu")).frame["loss"].tolist() == [80, 60, 50]
+
+
+@pytest.mark.parametrize("name", ["eval_loss", "f1_loss", "perplexity", "error_rate", "accuracy_error", "nll", "embed"])
+def test_losses_are_taken_as_they_are(name: str) -> None:
+    assert not better_when_higher(name)
