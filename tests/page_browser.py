@@ -73,7 +73,13 @@ def show(browser: Any, address: str, width: int = 1600, scheme: str = "light") -
     media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
     browser.get(address)
+    draw_all(browser)
     assert until(lambda: browser.execute_script(DRAWN)), f"panels were not drawn: {browser.get_log('browser')}"
+
+
+def draw_all(browser: Any) -> None:
+    """Have every figure drawn: they wait until the reader comes near, or prints."""
+    browser.execute_script("window.dispatchEvent(new Event('beforeprint'))")
 
 
 def shoot(browser: Any, name: str) -> None:
@@ -94,6 +100,7 @@ def requested(browser: Any) -> set[str]:
 
 def traces(browser: Any) -> list[dict[str, Any]]:
     """Per panel: its name, the legend's names, and what is drawn as marks."""
+    draw_all(browser)
     return browser.execute_script(
         """return [...document.querySelectorAll('.panel')].map((panel) => {
           const plot = panel.querySelector('.plot');

@@ -12,7 +12,8 @@ import pandas as pd
 from finescale.lab import ladder
 from finescale.stats.advise import advise
 from finescale.stats.fit import fit
-from finescale.study.analyse import Analysis, crossings
+from finescale.study.analyse import Analysis
+from finescale.study.compare import crossings
 
 RUNGS = {"xs": 2, "s": 3, "m": 5, "l": 7}
 EXAMPLES = (250, 500, 1000, 2000, 4000)

@@ -444,7 +444,7 @@ def _print_held_out(fits: Any, level: float) -> None:
 
 
 def _print_answer(analysis: Analysis) -> None:
-    from finescale.study.analyse import crossings_in_words
+    from finescale.study.compare import crossings_in_words
 
     if analysis.question:
         out.print(analysis.question, soft_wrap=True)

@@ -18,7 +18,8 @@ from finescale.report.page import page
 from finescale.stats.advise import advise
 from finescale.stats.fit import fit
 from finescale.stats.whatif import what_if
-from finescale.study.analyse import BEYOND, Analysis, candidates
+from finescale.study.analyse import Analysis, candidates
+from finescale.study.compare import BEYOND
 
 
 def test_every_registered_law_has_its_formula_on_the_page() -> None:

@@ -15,6 +15,8 @@ from finescale.report.looks import of_kinds, of_sizes
 from finescale.report.series import plotted
 from finescale.study.analyse import Analysis
 
+NAMES = ("loss-against-examples", "critical-size-map")
+
 
 def luminance(colour: str) -> float:
     """Relative luminance of #rrggbb (WCAG 2.2, definition of relative luminance)."""
@@ -25,7 +27,9 @@ def luminance(colour: str) -> float:
 
 def test_each_figure_comes_as_png_svg_pdf_and_csv(small: Analysis, tmp_path: Path) -> None:
     paths = figures(small, tmp_path)
-    assert [path.name for path in paths] == [f"loss-against-examples.{kind}" for kind in ("png", "svg", "pdf", "csv")]
+    assert [path.name for path in paths] == [
+        f"{name}.{kind}" for name in NAMES for kind in ("png", "svg", "pdf", "csv")
+    ]
     assert paths[0].read_bytes().startswith(b"\x89PNG")
     assert b"<svg" in paths[1].read_bytes()[:1000]
     assert paths[2].read_bytes().startswith(b"%PDF")
@@ -35,8 +39,8 @@ def test_each_figure_comes_as_png_svg_pdf_and_csv(small: Analysis, tmp_path: Pat
 
 
 def test_the_csv_is_what_is_drawn(analysis: Analysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("finescale.report.figures.FORMATS", ())
-    table = pd.read_csv(loss_against_examples(analysis, tmp_path)[-1])
+    monkeypatch.setattr("finescale.report.drawing.FORMATS", ())
+    table = pd.read_csv(loss_against_examples(plotted(analysis), tmp_path)[-1])
     shown = plotted(analysis)
     panels = draw(shown, "mt-en-de").axes
     for axes, base in zip(panels, shown.bases, strict=True):
@@ -75,7 +79,7 @@ def test_names_are_drawn_as_they_are() -> None:
 def test_a_second_task_has_a_file_of_its_own(
     two_tasks: Analysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("finescale.report.figures.FORMATS", ("svg",))
+    monkeypatch.setattr("finescale.report.drawing.FORMATS", ("svg",))
     names = [path.name for path in figures(two_tasks, tmp_path)]
     assert names[2] == "loss-against-examples-2-summaries-in-french.svg"
 

@@ -14,13 +14,12 @@ from finescale.stats.advise import advise
 from finescale.study import lock
 from finescale.study.analyse import (
     analyse,
-    crossings,
-    crossings_in_words,
     factor_of,
     fit_study,
     must_be_fitted,
     note_on,
 )
+from finescale.study.compare import crossings, crossings_in_words
 from finescale.study.lock import Study
 from finescale.study.run import run
 

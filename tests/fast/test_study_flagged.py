@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from finescale.stats.fit import fit
-from finescale.study.analyse import _advice, crossings
+from finescale.study.analyse import _advice
+from finescale.study.compare import crossings
 
 
 def runs() -> pd.DataFrame:

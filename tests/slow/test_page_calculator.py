@@ -21,7 +21,8 @@ from finescale.stats.critical import critical_size
 from finescale.stats.fit import fit
 from finescale.stats.fits import law_named
 from finescale.stats.whatif import WhatIf
-from finescale.study.analyse import BEYOND, Analysis, crossings
+from finescale.study.analyse import Analysis
+from finescale.study.compare import BEYOND, crossings
 
 pytestmark = pytest.mark.slow
 

@@ -16,7 +16,8 @@ from finescale.stats.auto_fit import AutoFit
 from finescale.stats.fits import GroupFit, Member
 from finescale.stats.laws import Array
 from finescale.stats.whatif import WhatIf, group_of, what_if
-from finescale.study.analyse import BEYOND, candidates
+from finescale.study.analyse import candidates
+from finescale.study.compare import BEYOND
 
 if TYPE_CHECKING:
     from finescale.study.analyse import Analysis

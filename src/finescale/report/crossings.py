@@ -12,13 +12,14 @@ from finescale.report.markup import Html, join, tag
 from finescale.report.section import Section, paragraph
 from finescale.report.series import Plotted
 from finescale.report.tables import Column, estimate, first, rows_of, table, telling
+from finescale.report.versus import versus_figure
 
 if TYPE_CHECKING:
     from finescale.study.analyse import Analysis
 
 
 def crossings_section(analysis: Analysis, shown: Plotted) -> Section:
-    """One row per base, one column per pair of methods; each verdict in full below."""
+    """One row per base, one column per pair of methods; each verdict in full below, and the map of each pair."""
     crossings = analysis.crossings
     if crossings.empty:
         body: Html = paragraph("Only one method was run, so there is nothing to compare.")
@@ -34,7 +35,8 @@ def crossings_section(analysis: Analysis, shown: Plotted) -> Section:
         "The critical data size is the number of examples at which two methods have the same expected loss on the same "
         "base. Its interval comes from the fit's draws; nothing is said beyond the range of examples that was run."
     )
-    body = join(lead, table("Critical data size by base and pair of methods", columns, places), _spelled(crossings))
+    found = table("Critical data size by base and pair of methods", columns, places)
+    body = join(lead, found, _spelled(crossings), versus_figure(analysis))
     return Section("crossings", "Where methods cross", "Crossings", body)
 
 

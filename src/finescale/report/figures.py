@@ -3,81 +3,53 @@
 from __future__ import annotations
 
 import math
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_pdf import FigureCanvasPdf
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from finescale.report import aside, looks
+from finescale.report import looks
+from finescale.report.drawing import INK, MARKERS, SOFT, STYLE, save, slug
 from finescale.report.looks import Look
 from finescale.report.numbers import short
 from finescale.report.series import Plotted, Scale, plotted
-from finescale.report.spreadsheet import plain
+from finescale.report.versus_figures import critical_size_map
 
 if TYPE_CHECKING:
     from finescale.study.analyse import Analysis
 
-CANVASES: dict[str, Any] = {"png": FigureCanvasAgg, "svg": FigureCanvasSVG, "pdf": FigureCanvasPdf}
-FORMATS = tuple(CANVASES)
-DATELESS: dict[str, Any] = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
-DOTS_AN_INCH = 200
 PANELS_PER_ROW = 4
-INK, SOFT = "#1C1B19", "#5D5A54"
 COLUMNS = [
     *("kind", "task", "method", "base", "examples", "loss", "median", "low", "high"),
     *("seed", "run", "flag", "held_out"),
 ]
 
-# A fixed salt and no date: the same analysis gives the same bytes.
-STYLE: Any = {
-    "font.family": "serif",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": SOFT,
-    "axes.labelcolor": INK,
-    "axes.titlesize": 9.5,
-    "xtick.color": SOFT,
-    "ytick.color": SOFT,
-    "legend.frameon": False,
-    "text.parse_math": False,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "finescale",
-    "pdf.fonttype": 42,
-}
-
-_MARKERS = {"circle": "o", "square": "s", "diamond": "D", "triangle-up": "^", "triangle-down": "v", "pentagon": "p"}
 _DASHES: dict[str, Any] = {"solid": "-", "dash": "--", "dashdot": "-.", "dot": ":", "longdash": (0, (8, 3))}
 
 
 def figures(analysis: Analysis, folder: Path) -> list[Path]:
     """Write every figure of ``analysis`` into ``folder``; returns the files written."""
-    return [*loss_against_examples(analysis, folder)]
+    return [*loss_against_examples(plotted(analysis), folder), *critical_size_map(analysis.maps, folder)]
 
 
-def loss_against_examples(analysis: Analysis, folder: Path) -> list[Path]:
+def loss_against_examples(shown: Plotted, folder: Path) -> list[Path]:
     """Loss against examples, one panel per base, one colour per method; one figure per task.
 
     Writes ``loss-against-examples`` (with ``-2-TASK`` for a second task) as PNG, SVG, PDF and CSV. The CSV has one
     row per thing plotted: ``kind`` is ``run`` (``loss``), ``curve`` (``median``, ``low``, ``high``) or ``untouched``
     (``loss`` of the base before any finetuning), all in nats per target token.
     """
-    shown = plotted(analysis)
     written = []
     for index, task in enumerate(shown.tasks()):
-        name = "loss-against-examples" + (f"-{index + 1}-{_slug(task)}" if index else "")
+        name = "loss-against-examples" + (f"-{index + 1}-{slug(task)}" if index else "")
         with mpl.rc_context(STYLE):
             drawing = draw(shown, task)
-        written += _save(drawing, numbers_behind(shown, task), folder, name)
+        written += save(drawing, numbers_behind(shown, task), folder, name)
     return written
 
 
@@ -135,7 +107,7 @@ def _panel(axes: Axes, shown: Plotted, task: str, base: str, styles: dict[str, L
 
 def _scatter(axes: Axes, runs: pd.DataFrame, look: Look, top: float) -> None:
     """Runs as marks; a flagged one above the scale or without a finite loss is a triangle at the upper edge."""
-    flagged, own = runs["flag"] != "", _MARKERS[look.symbol]
+    flagged, own = runs["flag"] != "", MARKERS[look.symbol]
     off = flagged & ~(runs["loss"] <= top)
     for chosen, face, edge, size, marker in (
         (~flagged & ~runs["held_out"], look.light, look.light, 13, own),
@@ -161,7 +133,7 @@ def _axes(axes: Axes, scale: Scale) -> None:
 def _handles(styles: dict[str, Look], points: pd.DataFrame) -> list[Line2D]:
     handles = [
         Line2D(
-            [], [], color=look.light, linestyle=_DASHES[look.dash], marker=_MARKERS[look.symbol], ms=4.5, label=method
+            [], [], color=look.light, linestyle=_DASHES[look.dash], marker=MARKERS[look.symbol], ms=4.5, label=method
         )
         for method, look in styles.items()
     ]
@@ -174,24 +146,3 @@ def _handles(styles: dict[str, Look], points: pd.DataFrame) -> list[Line2D]:
 
 def _mark(edge: str, face: str, label: str) -> Line2D:
     return Line2D([], [], linestyle="", marker="o", ms=5, markeredgecolor=edge, markerfacecolor=face, label=label)
-
-
-def _save(drawing: Figure, numbers: pd.DataFrame, folder: Path, name: str) -> list[Path]:
-    """Write each format and the CSV."""
-    drawn = [save_as(drawing, folder / f"{name}.{kind}", kind) for kind in FORMATS]
-    return [*drawn, aside.write(folder / f"{name}.csv", lambda to: plain(numbers).to_csv(to, index=False))]
-
-
-def save_as(drawing: Figure, path: Path, kind: str) -> Path:
-    """Write a figure in one of ``FORMATS``, by its canvas: ``savefig`` would draw everything a second time first."""
-
-    def put(to: Path) -> None:
-        with mpl.rc_context(STYLE):
-            drawing.set_dpi(DOTS_AN_INCH)
-            getattr(CANVASES[kind](drawing), f"print_{kind}")(to, metadata=DATELESS[kind])
-
-    return aside.write(path, put)
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "task"

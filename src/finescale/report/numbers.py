@@ -90,6 +90,16 @@ def size(count: Any) -> str:
     return f"{value:.0f} B"
 
 
+def ticks(low: float, high: float, most: int) -> list[float]:
+    """Ticks of a log axis, evenly spaced: powers of ten, or 1 and 3 times them, or 1, 2 and 5: what gives a few."""
+    powers = range(math.floor(math.log10(low)), math.floor(math.log10(high)) + 1)
+    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)):
+        inside = [step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high]
+        if len(inside) > 2:
+            return inside[:: -math.ceil(len(inside) / most)][::-1]
+    return [low, high]
+
+
 def _minus(text: str) -> str:
     return text.replace("-", "−")
 

@@ -33,6 +33,7 @@ from finescale.report.material import bases_section, cost_section, runs_section,
 from finescale.report.quality import kept_section, pet_section, quality_section
 from finescale.report.section import Section
 from finescale.report.series import Plotted, plotted
+from finescale.report.versus import versus_data
 
 if TYPE_CHECKING:
     from finescale.study.analyse import Analysis
@@ -54,7 +55,7 @@ SECTIONS: tuple[Callable[[Analysis, Plotted], Section], ...] = (
     checklist_section,
     versions_section,
 )
-SCRIPTS = (("figures.js", "laws.js", "calculator.js"), ("runs.js",))
+SCRIPTS = (("figures.js", "laws.js", "calculator.js", "versus.js"), ("runs.js",))
 """Files that are one script share their names; scripts share nothing."""
 
 
@@ -95,6 +96,7 @@ def payload(analysis: Analysis, shown: Plotted) -> dict[str, Any]:
         "untouched": columnar(shown.untouched),
         "scales": {task: asdict(shown.scale(task)) for task in shown.tasks()},
         "what_if": calculator_data(analysis),
+        "versus": versus_data(analysis),
         "names": {"method": shown.methods, "base": shown.bases},
         "styles": {
             "method": looks.as_json(looks.of_kinds(shown.methods)),

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from finescale.report import aside
-from finescale.report.figures import FORMATS, save_as
+from finescale.report.drawing import FORMATS, save_as
 from finescale.report.latex import latex
 from finescale.report.paper_figures import draw
 from finescale.report.paper_series import every

@@ -21,7 +21,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from finescale.report import looks
-from finescale.report.figures import INK, SOFT, STYLE
+from finescale.report.drawing import INK, SOFT, STYLE
 from finescale.report.looks import Look
 from finescale.report.numbers import short
 

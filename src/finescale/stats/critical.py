@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,8 @@ from finescale.stats.laws import Array
 from finescale.stats.solve import Mask
 
 _POINTS = 200
+_AT_ONCE = 16
+"""Places whose draws are made together; more take more memory."""
 
 
 def critical_size(
@@ -51,23 +54,38 @@ def critical_size(
     if within is not None and not 0 < within[0] < within[1] < float("inf"):
         raise InputError(Fault("within", f"{within} is not a range of examples", "give (smallest, largest)"))
     rows = pd.DataFrame([{}]) if at is None else pd.DataFrame([at]) if isinstance(at, dict) else at
-    found = [_one(fits, a, b, dict(row), within, between, level) for row in rows.to_dict("records")]
+    places = [_place(fits, a, b, dict(row), within, between) for row in rows.to_dict("records")]
+    gaps = _gaps(fits, a, b, places, between)
+    found = [_one(a, b, place, gap, level) for place, gap in zip(places, gaps, strict=True)]
     return pd.DataFrame(found, index=rows.index)
 
 
-def _one(
-    fits: Fits, a: str, b: str, place: dict[Any, Any], within: tuple[float, float] | None, between: str, level: float
-) -> dict[str, Any]:
-    key = {name: place[name] for name in fits.by if name in place}
+@dataclass(frozen=True)
+class _Place:
+    """Where two groups are compared: what was asked, the two fits, and the numbers of examples looked at."""
+
+    asked: dict[Any, Any]
+    first: GroupFit
+    second: GroupFit
+    grid: Array
+
+
+def _place(
+    fits: Fits, a: str, b: str, asked: dict[Any, Any], within: tuple[float, float] | None, between: str
+) -> _Place:
+    key = {name: asked[name] for name in fits.by if name in asked}
     first, second = fits.find(**{**key, between: a}), fits.find(**{**key, between: b})
-    low, high = within or _overlap(first, second)
-    grid = np.geomspace(low, high, _POINTS)
-    gap = _gap(fits, a, b, place, between, grid)
+    return _Place(asked, first, second, np.geomspace(*(within or _overlap(first, second)), _POINTS))
+
+
+def _one(a: str, b: str, place: _Place, gap: Array, level: float) -> dict[str, Any]:
+    grid = place.grid
+    low, high = float(grid[0]), float(grid[-1])
     share, low_median_high = located(crossing_of(np.log(grid), gap), level)
     several = float((_changes(gap).sum(axis=1) > 1).mean())
     below, above = float((gap[:, 0] < 0).mean()), float((gap[:, -1] < 0).mean())
     result = {
-        **place,
+        **place.asked,
         "a": a,
         "b": b,
         "from": low,
@@ -79,7 +97,7 @@ def _one(
         "sure_below": max(below, 1 - below),
         "sure_above": max(above, 1 - above),
         "several": several,
-        **_closed_form(first, second, place),
+        **_closed_form(place.first, place.second, place.asked),
     }
     return {**result, "verdict": _verdict(result, level)}
 
@@ -90,13 +108,16 @@ def _overlap(first: GroupFit, second: GroupFit) -> tuple[float, float]:
     return (low, high) if low < high else (min(one[0], two[0]), max(one[1], two[1]))
 
 
-def _gap(fits: Fits, a: str, b: str, place: dict[Any, Any], between: str, grid: Array) -> Array:
-    """Loss of ``a`` minus loss of ``b`` (B, points), jointly drawn."""
-    asked = pd.DataFrame({"examples": np.tile(grid, 2)}).assign(**{str(name): value for name, value in place.items()})
-    asked["examples"] = np.tile(grid, 2)
-    asked[between] = np.repeat([a, b], len(grid))
-    draws = fits.draws(asked, "curve")
-    return np.asarray(draws[:, : len(grid)] - draws[:, len(grid) :])
+def _gaps(fits: Fits, a: str, b: str, places: list[_Place], between: str) -> Iterator[Array]:
+    """Loss of ``a`` minus loss of ``b`` at each place (B, points), jointly drawn."""
+    for start in range(0, len(places), _AT_ONCE):
+        some = places[start : start + _AT_ONCE]
+        grids = np.concatenate([place.grid for place in some])
+        frame = pd.DataFrame([place.asked for place in some])
+        frame = frame.loc[frame.index.repeat(_POINTS)].reset_index(drop=True)
+        asked = [frame.assign(examples=grids).assign(**{between: name}) for name in (a, b)]
+        one, two = (fits.draws(each, "curve") for each in asked)
+        yield from np.split(one - two, len(some), axis=1)
 
 
 def located(crossing: Array, level: float) -> tuple[float, Array]:

@@ -264,6 +264,10 @@ class Fits:
                 "law='auto' answers up to 1,024 times above that and 2 times below. Ask nearer, or add runs there"
             )
 
+    def answers(self, frame: pd.DataFrame) -> Mask:
+        """Which rows (N,) ``draws`` answers; ``law="auto"`` refuses those that lie too far from what was seen."""
+        return np.asarray(~self._too_far(frame, self._match(frame)))
+
     def reach(self, frame: pd.DataFrame) -> Array:
         """How many times beyond the support each row lies (N,); 1 is inside."""
         where, out = self._match(frame), np.empty(len(frame))
@@ -334,7 +338,7 @@ class Fits:
         if not parts:
             return pd.DataFrame(columns=[*self.by, *self.factors, "observed", "median", "low", "high", "reach"])
         held = pd.concat(parts)
-        near = held[~self._too_far(held, self._match(held))]
+        near = held[self.answers(held)]
         said = self.forecast(near, level).reindex(held.index).assign(reach=self.reach(held))
         out = held.drop(columns=[self.y]).assign(observed=held[self.y]).join(said)
         out["error"] = out["median"] - out["observed"]

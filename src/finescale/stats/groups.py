@@ -75,7 +75,7 @@ class Group:
         base = self.base
         return base if base.any() else self.codes(["seed"])
 
-    @property
+    @cached_property
     def support(self) -> dict[str, tuple[float, float]]:
         return {name: (float(self.frame[name].min()), float(self.frame[name].max())) for name in self.factors}
 

@@ -5,25 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import combinations
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
 from finescale.errors import Refused
 from finescale.stats.advise import Advice, advise
-from finescale.stats.critical import critical_size
 from finescale.stats.fit import fit
 from finescale.stats.fits import Fits, law_named
 from finescale.stats.slices import AXES, cut
+from finescale.study.compare import BEYOND, PLACE, crossings
 from finescale.study.links import refuse_links
 from finescale.study.lock import Study, versions
+from finescale.study.maps import Map, maps_of
 from finescale.study.plan import Kind
 from finescale.study.run import SESSIONS
 from finescale.study.table import base_label, probes
-
-BEYOND = 4
-"""Advice is also given for this many times the examples the study went to."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +62,11 @@ class Analysis:
     probes: pd.DataFrame | None = None
     claims: pd.DataFrame | None = None
     level: float = 0.9
+
+    @cached_property
+    def maps(self) -> list[Map]:
+        """Critical-size maps of the pairs of methods; worked out when first asked for, which takes seconds."""
+        return maps_of(self.final, self.runs, self.level)
 
 
 def analyse(study: Study, save: bool = True) -> Analysis:
@@ -208,59 +211,6 @@ def note_on(study: Study, runs: pd.DataFrame) -> str:
 def _some(names: list[str], most: int = 6) -> str:
     more = f" and {len(names) - most} more (finescale status names all)" if len(names) > most else ""
     return ", ".join(names[:most]) + more
-
-
-PLACE = ["task", "base", "family", "model_params", "pretrain_tokens"]
-
-
-def crossings(fits: Fits, runs: pd.DataFrame, level: float) -> pd.DataFrame:
-    """Critical data size of each pair of methods on each base; a pair that was not fitted says so in its verdict."""
-    rows: list[pd.DataFrame] = []
-    places = runs[PLACE].drop_duplicates().sort_values(["task", "pretrain_tokens", "model_params"])
-    for _, place in places.iterrows():
-        there = runs[(runs[PLACE] == place).all(axis=1)]
-        learned = set(there.loc[there["flag"] == "", "method"])
-        for a, b in combinations(dict.fromkeys(there["method"]), 2):
-            if silent := [one for one in (a, b) if one not in learned]:
-                said = f"no run of {' or '.join(silent)} learned anything here"
-                rows.append(pd.DataFrame([{**place, "a": a, "b": b, "share": 0.0, "verdict": said}]))
-            else:
-                rows.append(_crossing(fits, dict(place), a, b, level))
-    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=[*PLACE, "a", "b", "verdict"])
-
-
-def _crossing(fits: Fits, place: dict[str, Any], a: str, b: str, level: float) -> pd.DataFrame:
-    found = {one: fits.find(**place, method=one) for one in (a, b)}
-    unfitted = [one for one in (a, b) if not found[one].fitted]
-    sized = [one for one in (a, b) if "pet_params" in found[one].group.factors]
-    if unfitted:
-        said = f"no law was fitted to {' or '.join(unfitted)}: {found[unfitted[0]].status.sentence}"
-    elif len(sized) == 2:
-        said = "not compared: each has a law of its own PET size; fit along another factor to compare them size by size"
-    else:
-        # A method without a PET size pays no heed to it; the other is taken at its smallest.
-        size = [found[one].group.support["pet_params"][0] for one in sized] or [1.0]
-        at = {**place, "pet_params": size[0]} if "pet_params" in fits.factor else place
-        return critical_size(fits, a, b, at=at, level=level)
-    return pd.DataFrame([{**place, "a": a, "b": b, "share": 0.0, "verdict": said}])
-
-
-def crossings_in_words(crossings: pd.DataFrame) -> Iterator[str]:
-    """What is known of crossings, a line each; those undecided or unknown are counted, with the first as an example."""
-    named: dict[str, list[str]] = {}
-    for row in crossings.to_dict("records"):
-        unknown = "cannot be compared" if pd.isna(row.get("better_below", float("nan"))) else "decided"
-        kind = "undecided" if row["verdict"].startswith("undecided") else unknown
-        line = f"{row['task']}, base {row['base']}, {row['a']} and {row['b']}: {row['verdict']}"
-        named.setdefault(kind, []).append(line)
-    yield from named.get("decided", [])
-    further = "further " if "decided" in named else ""
-    for kind in ("undecided", "cannot be compared"):
-        lines = named.get(kind, [])
-        if len(lines) > 1:
-            yield f"{len(lines)} {further}pairs {kind}; the first: {lines[0]}"
-        else:
-            yield from lines
 
 
 def _advice(fits: Fits, runs: pd.DataFrame, level: float) -> Iterator[Advice]:

@@ -4,7 +4,7 @@
 const EVERY = "every base";
 const CURVE_POINTS = 60;
 const BEYOND_WORDS = "beyond what was seen";
-const WORDS = new Set(["Method", "Base"]);
+const WORDS = new Set(["Method", "Base", "Critical data size"]);
 
 class Calculator {
   constructor(about) {
@@ -234,18 +234,12 @@ class Calculator {
     this.showCurves(series);
     if (!series.length) return;
     const pad = 0.05 * (Math.max(...values) - Math.min(...values) || 1);
-    const made = layout({ examples: this.limits.examples, loss: [Math.min(...values) - pad, Math.max(...values) + pad], ticks: this.ticks() });
+    const made = layout({ examples: this.limits.examples, loss: [Math.min(...values) - pad, Math.max(...values) + pad], ticks: niceTicks(...this.limits.examples, 6) });
     made.shapes = [{ type: "line", x0: examples, x1: examples, yref: "paper", y0: 0, y1: 1, line: { color: ink("--ink"), width: 1, dash: "dot" } }];
     made.annotations = this.edges(series);
     this.field("plot").setAttribute("aria-label", `Expected loss against finetuning examples on ${where}: ` +
       series.map((one) => `${one.label} from ${nats(one.curve[0].median)} to ${nats(one.curve.at(-1).median)}`).join("; "));
     Plotly.react(this.field("plot"), traces, made, { responsive: true, displayModeBar: false });
-  }
-
-  ticks() {
-    const [low, high] = this.limits.examples.map(Math.log10), all = [];
-    for (let power = Math.ceil(low); power <= high; power += 1) all.push(10 ** power);
-    return all.length > 2 ? all : geometric(...this.limits.examples, 4).map((size) => Number(size.toPrecision(2)));
   }
 
   /** Words at the edges of what was seen, where curves go on beyond it. */

@@ -56,6 +56,41 @@ function style(kind, name) {
   return { ...found, colour: found[DARK.matches ? "dark" : "light"] };
 }
 
+/** Ticks of a log axis, evenly spaced: powers of ten, or 1 and 3 times them, or 1, 2 and 5, whichever gives a few. */
+function niceTicks(low, high, most) {
+  for (const steps of [[1], [1, 3], [1, 2, 5], [1, 1.5, 2, 3, 4, 5, 7]]) {
+    const all = [];
+    for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power += 1) all.push(...steps.map((step) => step * 10 ** power));
+    const inside = all.filter((value) => value >= low * 0.999 && value <= high * 1.001), every = Math.ceil(inside.length / most);
+    if (inside.length > 2) return inside.filter((_, i) => (inside.length - 1 - i) % every === 0);
+  }
+  return [low, high];
+}
+
+/* --- drawing what is near -------------------------------------------------------------------------------------- */
+
+const WAITING = new Map();
+const NEAR = new IntersectionObserver((seen) => {
+  for (const { target, isIntersecting } of seen) if (isIntersecting) drawNow(target);
+}, { rootMargin: "60% 0px" });
+
+/** Draw a figure once the reader comes near it, or prints: a page of many figures opens without drawing them all. */
+function whenNear(holder, draw) {
+  if (holder.querySelector(".main-svg")) { draw(); return; }
+  WAITING.set(holder, draw);
+  NEAR.unobserve(holder);
+  NEAR.observe(holder);
+}
+
+function drawNow(holder) {
+  const draw = WAITING.get(holder);
+  WAITING.delete(holder);
+  NEAR.unobserve(holder);
+  if (draw) draw();
+}
+
+window.addEventListener("beforeprint", () => [...WAITING.keys()].forEach(drawNow));
+
 const SHAPES = {
   circle: (x, y) => `M${x - 4},${y}a4,4 0 1,0 8,0a4,4 0 1,0 -8,0`,
   square: (x, y) => `M${x - 3.6},${y - 3.6}h7.2v7.2h-7.2z`,
@@ -199,7 +234,11 @@ class Multiples {
     this.by = per === "base" ? "method" : "base";
     this.controls();
     const holder = this.root.querySelector(".panels");
-    for (const old of holder.querySelectorAll(".plot")) Plotly.purge(old);
+    for (const old of holder.querySelectorAll(".plot")) {
+      WAITING.delete(old);
+      NEAR.unobserve(old);
+      Plotly.purge(old);
+    }
     holder.replaceChildren(...this.names(per).map((name) => this.panel(name)));
     this.draw();
   }
@@ -240,25 +279,29 @@ class Multiples {
   }
 
   draw() {
-    for (const panel of this.root.querySelectorAll(".panel")) this.drawPanel(panel);
+    for (const panel of this.root.querySelectorAll(".panel")) {
+      panel.querySelector(".plot").setAttribute("aria-label", spoken(panel.dataset.name, this.series(panel)));
+      whenNear(panel.querySelector(".plot"), () => this.drawPanel(panel));
+    }
   }
 
-  drawPanel(panel) {
+  series(panel) {
     const inPanel = (row) => row[`${this.per}_label`] === panel.dataset.name;
-    const names = this.names(this.by).filter((name) => !this.hidden.has(name));
-    const series = names.map((name) => {
+    return this.names(this.by).filter((name) => !this.hidden.has(name)).map((name) => {
       const mine = (row) => inPanel(row) && row[`${this.by}_label`] === name;
       return { name, look: style(this.by, name), runs: this.part.runs.filter(mine), curve: this.part.curves.filter(mine) };
     });
+  }
+
+  drawPanel(panel) {
+    const series = this.series(panel);
     const traces = [
-      ...this.untouched(panel.dataset.name, names),
+      ...this.untouched(panel.dataset.name, series.map(({ name }) => name)),
       ...series.map(({ curve, look }) => band(curve, look)),
       ...series.map(({ curve, look, name }) => median(curve, look, name)),
       ...series.map(({ runs, look }) => dots(runs.filter((run) => run.drawn), look, this.scale.loss)),
     ];
-    const plot = panel.querySelector(".plot");
-    plot.setAttribute("aria-label", spoken(panel.dataset.name, series));
-    Plotly.react(plot, traces, layout(this.scale), { responsive: true, displayModeBar: false });
+    Plotly.react(panel.querySelector(".plot"), traces, layout(this.scale), { responsive: true, displayModeBar: false });
   }
 
   untouched(panel, names) {
