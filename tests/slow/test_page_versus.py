@@ -17,7 +17,8 @@ pytestmark = pytest.mark.slow
 
 PLOT = "const plot = document.getElementById('versus-plot');"
 SHADE = f"{PLOT} return plot.data[0].z"
-LINE = f"{PLOT} return plot.data.filter((one) => one.line && one.line.width === 3 && one.line.color === '#ffffff').map((one) => [one.x, one.y])[0]"
+LINE = f"""{PLOT} const median = plot.data.find((one) => one.line?.width === 3 && one.line.color === '#ffffff');
+  return [median.x, median.y]"""
 CHOOSE = """const one = document.getElementById('versus-pair'); one.value = arguments[0];
   one.dispatchEvent(new Event('input', {bubbles: true}));"""
 

@@ -61,4 +61,5 @@ def save_as(drawing: Figure, path: Path, kind: str) -> Path:
 
 
 def slug(name: str) -> str:
+    """A name as part of a file's: small letters, digits and hyphens."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "task"
