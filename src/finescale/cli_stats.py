@@ -89,6 +89,7 @@ def fit_table(
         "law": law,
         "findings": [str(finding) for finding in runs.findings],
         "notes": fits.about["notes"],
+        "unit": fits.unit,
         "table": _records(fits.table()),
         "status": {label: {"name": s.name, "sentence": s.sentence} for label, s in fits.status.items()},
         "held_out": _records(held),
@@ -121,6 +122,7 @@ def forecast(
     import pandas as pd
 
     from finescale import fit, load_fits, read_runs
+    from finescale.stats import units
 
     if file.suffix == ".json":
         _nothing_of_fitting({"--law": law, "--factor": factor, "--by": by, "--column": column, "--seed": seed})
@@ -129,7 +131,9 @@ def forecast(
         fits = fit(read_runs(file, pairs(column, "--column")), law or "auto", factor, by or (), seed=seed or 0)
     asked = pd.DataFrame([_run(text, fits) for text in at])
     said = asked.join(fits.forecast(asked, level))
-    say(_records(said) if as_json else said.to_string(index=False, float_format=lambda value: f"{value:.6g}"))
+    head = f"{level:.0%} intervals of a new run's {units.said(fits.unit)}"
+    text = f"{head}\n{said.to_string(index=False, float_format=lambda value: f'{value:.6g}')}"
+    say(_records(said.assign(unit=fits.unit)) if as_json else text)
 
 
 def _nothing_of_fitting(given: dict[str, Any]) -> None:

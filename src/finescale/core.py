@@ -4,7 +4,7 @@ A fingerprint is taken over what a thing *is*; paths, hosts, devices and times n
 
 Column names of a table of runs (one row per run) are fixed here, with their units:
 
-=================  =====================================================================
+=================  =========================================================================
 ``task``           name of the task
 ``method``         ``full``, ``lora``, ``prompt`` …
 ``base``           name of the base model
@@ -14,8 +14,9 @@ Column names of a table of runs (one row per run) are fixed here, with their uni
 ``pet_params``     trainable parameters of the method (all parameters for ``full``)
 ``examples``       finetuning examples (unique)
 ``loss``           test loss, nats per target token, token-weighted over the whole test set
+``loss_unit``      the unit of ``loss`` in a table of runs made elsewhere; a study has nats per target token
 ``seed``           replicate; decides subset, initialisation and order
-=================  =====================================================================
+=================  =========================================================================
 """
 
 from __future__ import annotations

@@ -16,8 +16,11 @@ from finescale.errors import InputError
 from finescale.exchange.ask import Ask
 from finescale.exchange.gather import import_runs
 from finescale.exchange.history import gaps, interval_of
+from finescale.stats.advise import advise
+from finescale.stats.fit import fit
 from finescale.stats.logs import better_when_higher, log_in
 from finescale.stats.runs import read_runs
+from finescale.stats.units import unit_named
 
 TRAINER = Path(__file__).parent.parent / "golden" / "exchange" / "trainer"
 
@@ -167,3 +170,71 @@ def test_a_score_in_per_cent_is_taken_from_100(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["eval_loss", "f1_loss", "perplexity", "error_rate", "accuracy_error", "nll", "embed"])
 def test_losses_are_taken_as_they_are(name: str) -> None:
     assert not better_when_higher(name)
+
+
+# ---------------------------------------------------------------------------------------------------------------- units
+
+
+def test_a_losss_unit_goes_from_the_import_to_the_fit_the_forecast_and_the_card(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = pd.DataFrame({"n": [100, 200, 400, 800, 1600], "bits_per_byte": [3, 2.6, 2.3, 2.1, 1.95]})
+    source, table = str(written(tmp_path / "theirs.csv", frame)), str(tmp_path / "runs.csv")
+    asked = ["--column", "n=examples", "--loss", "bits_per_byte"]
+    assert call(["import", "table", source, "-o", table, *asked]) == 0
+    assert "loss: 1.95 to 3 bits per byte" in capsys.readouterr().out
+    assert set(pd.read_csv(table)["loss_unit"]) == {"bits per byte"}
+    assert call(["fit", table, "--law", "power", "--out", str(tmp_path / "fits.json")]) == 0
+    assert "; loss in bits per byte" in (said := capsys.readouterr().out)
+    assert "nats" not in said
+    for fitted in (table, str(tmp_path / "fits.json")):
+        assert call(["forecast", fitted, "--at", "examples=3200"]) == 0
+        assert "90% intervals of a new run's loss in bits per byte" in capsys.readouterr().out
+    pytest.importorskip("huggingface_hub")
+    assert call(["export", "card", table, "--to", str(tmp_path / "README.md")]) == 0
+    assert "Test loss in bits per byte." in (tmp_path / "README.md").read_text()
+    assert set(read_runs(source, {"n": "examples", "bits_per_byte": "loss"}).frame["loss_unit"]) == {"bits per byte"}
+
+
+def test_a_unit_that_is_not_known_is_not_made_up_and_two_are_not_fitted_as_one(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"examples": [100.0, 200, 400, 800], "loss": [3, 2.6, 2.3, 2.1]})
+    path = written(tmp_path / "runs.csv", frame)
+    found = import_runs("table", [path])
+    assert "loss_unit" in {one.column for one in found.unknown}
+    fits = fit(found.runs, "power")
+    assert fits.unit == ""
+    assert "nats" not in str(fits)
+    sentence = advise(fits, pd.DataFrame({"examples": [800.0, 1600]})).sentence
+    assert "nats" not in sentence
+    told = import_runs("table", [path], Ask(values={"loss_unit": "nats per byte"}))
+    assert fit(told.runs, "power").unit == "nats per byte"
+    two = pd.concat([frame.assign(loss_unit="nats per byte"), frame.assign(loss_unit="bits per byte")])
+    with pytest.raises(InputError, match="has nats per byte and bits per byte in one fit"):
+        fit(two, "power")
+    assert len(fit(two, "power", by="loss_unit").groups) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [
+        ("bits_per_byte,none", "bits per byte"),
+        ("eval/nats_per_token", "nats per token"),
+        ("word_perplexity", "perplexity per word"),
+        ("ppl", "perplexity"),
+        ("eval_loss", ""),
+    ],
+)
+def test_a_units_name(name: str, unit: str) -> None:
+    assert unit_named(name) == unit
+
+
+def test_what_a_source_knows_of_its_losses_unit_is_taken() -> None:
+    trainer = import_runs("trainer", [TRAINER / "lora-n64-s0"], Ask(values={"examples": "64"})).frame
+    harness = import_runs("lm-eval", [TRAINER.parent / "lm_eval"], Ask(pattern=r"n(?P<examples>\d+)")).frame
+    wandb = import_runs("wandb", [TRAINER.parent / "wandb" / "project.csv"], Ask(pattern=r"n(?P<examples>\d+)")).frame
+    assert set(trainer["loss_unit"]) == {"nats per token"}
+    assert set(harness["loss_unit"]) == {"nats per byte"}
+    assert "loss_unit" not in wandb
+    score = import_runs("peft-comparison", [TRAINER.parent / "peft_comparison"],
+                        Ask(values={"examples": "9"}, loss="1 - test accuracy")).frame  # fmt: skip
+    assert set(score["loss_unit"]) == {"1 - test accuracy"}

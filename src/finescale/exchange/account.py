@@ -9,9 +9,17 @@ import pandas as pd
 
 from finescale.core import FACTORS
 from finescale.exchange.found import Skipped
+from finescale.stats import units
 from finescale.stats.runs import Runs
 
-AS_IN = {"examples": "1000", "seed": "0", "model_params": "85e6", "pretrain_tokens": "3e11", "pet_params": "1e6"}
+AS_IN = {
+    units.COLUMN: "'nats per token'",
+    "examples": "1000",
+    "seed": "0",
+    "model_params": "85e6",
+    "pretrain_tokens": "3e11",
+    "pet_params": "1e6",
+}
 MOST = 12
 SAID_ABOVE = ("missing value", "flagged")
 """Kinds of findings that say again what is not known, or flagged."""
@@ -154,6 +162,7 @@ def _columns(frame: pd.DataFrame) -> list[str]:
     for name in (*FACTORS, "loss", "seed"):
         if name in frame and len(values := pd.to_numeric(frame[name], errors="coerce").dropna()):
             levels = f", {values.nunique()} levels" if name != "loss" and values.nunique() > 1 else ""
+            unit = f" {units.unit_of(frame)}" if name == "loss" else ""
             span = f"{values.min():,.6g}" + (f" to {values.max():,.6g}{levels}" if values.nunique() > 1 else "")
-            lines.append(f"{name}: {span}")
+            lines.append(f"{name}: {span}{unit}".rstrip())
     return lines

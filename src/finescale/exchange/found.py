@@ -53,9 +53,10 @@ class Importer:
     Attributes:
         name: as ``finescale import NAME`` has it.
         summary: what it reads, in a few words.
-        losses: metrics that are a test loss in nats per token, the likeliest first; empty where the source has none.
+        losses: metrics that are a test loss, the likeliest first; empty where the source has none.
         read: the runs under one path; raises ``InputError`` where the path is no such source.
         whole: every column is kept, not only those known by name.
+        unit: what those losses are in; nothing where that depends on who logged them.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Importer:
     losses: tuple[str, ...]
     read: Callable[[Path], Iterator[Found | Skipped]]
     whole: bool = False
+    unit: str = ""
 
 
 def number(value: Any) -> float | None:

@@ -19,13 +19,14 @@ from finescale.exchange.ask import ERROR, HIGHER, Ask, check, from_names, from_t
 from finescale.exchange.curves import one_each
 from finescale.exchange.found import Fact, Found, Importer, Skipped
 from finescale.exchange.known import KEPT
+from finescale.stats import units
 from finescale.stats.logs import better_when_higher
 from finescale.stats.runs import CANONICAL, read_runs
 
 LEAST = ("examples", "loss")
 """Columns without which nothing can be fitted."""
 OWN = ("run", "flag")
-OPTIONAL = ("task", "method", "base", "model_params", "pretrain_tokens", "pet_params", "seed")
+OPTIONAL = ("task", "method", "base", "model_params", "pretrain_tokens", "pet_params", "seed", units.COLUMN)
 """Columns that are asked for by name where a source does not tell them."""
 
 
@@ -171,6 +172,7 @@ def _check_columns(runs: list[Found], ask: Ask) -> None:
 def _loss(runs: list[Found], rows: list[dict[str, Fact]], source: Importer, ask: Ask) -> str | None:
     """Put each run's loss into its row, and its flag where it has none to have; returns which metric that is."""
     if ask.loss is None and any("loss" in row for row in rows):
+        _say_unit(rows, next((units.unit_named(old) for old, new in ask.columns.items() if new == "loss"), ""), ask)
         return None
     metrics = {name for run in runs for name in run.scores}
     key = ask.loss or next((name for name in source.losses if name in metrics), None)
@@ -181,6 +183,8 @@ def _loss(runs: list[Found], rows: list[dict[str, Fact]], source: Importer, ask:
     if metric not in metrics:
         raise InputError(Fault(f"--loss {metric}", "is no score of these runs", near(metric, metrics)))
     _check_direction(metric, top, [value for run in runs for _, value in run.scores.get(metric, ())])
+    unit = key if top is not None else units.unit_named(metric) or (source.unit if metric in source.losses else "")
+    _say_unit(rows, unit, ask, anew=ask.loss is not None)
     for run, row in zip(runs, rows, strict=True):
         values = [value if top is None else top - value for _, value in run.scores.get(metric, ())]
         finite = [value for value in values if math.isfinite(value)]
@@ -189,6 +193,17 @@ def _loss(runs: list[Found], rows: list[dict[str, Fact]], source: Importer, ask:
         if finite:
             row["loss"] = min(finite) if ask.take == "best" else finite[-1]
     return key
+
+
+def _say_unit(rows: list[dict[str, Fact]], unit: str, ask: Ask, anew: bool = False) -> None:
+    """Write down the loss's unit: the user's word for it stays, and another loss's unit (``anew``) does not."""
+    if units.COLUMN in ask.values:
+        return
+    for row in rows:
+        if anew or unit:
+            row.pop(units.COLUMN, None)
+        if unit:
+            row.setdefault(units.COLUMN, unit)
 
 
 def _check_direction(metric: str, top: float | None, values: list[float]) -> None:

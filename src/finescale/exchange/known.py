@@ -11,6 +11,7 @@ from typing import Any
 from finescale.errors import InputError
 from finescale.exchange.disk import Unreadable, json_of, tensor_sizes
 from finescale.exchange.found import Fact, number, whole_number
+from finescale.stats.units import COLUMN
 from finescale.study.families import family_of, public_base, tabled
 from finescale.study.family_table import FAMILIES
 
@@ -24,7 +25,7 @@ SETTINGS: dict[str, tuple[str, ...]] = {
 
 KEPT = (
     *("base_revision", "pet_size", "alpha", "total_params", "learning_rate", "epochs_asked", "epochs", "steps"),
-    *("batch_examples", "train_rows", "eval_examples", "shots"),
+    *("batch_examples", "train_rows", "eval_examples", "shots", COLUMN),
 )
 """Columns besides the canonical ones that a table keeps without being asked."""
 

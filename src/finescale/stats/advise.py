@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 
 from finescale.errors import Fault, InputError
+from finescale.stats import units
 from finescale.stats.fits import Fits
 from finescale.stats.laws import Array
 
 UNIT = "nats per token"
+"""How sentences call the unit of a study's losses."""
 NAMES = {"full": "full finetuning", "lora": "LoRA", "prompt": "prompt tuning"}
 
 
@@ -59,7 +61,7 @@ def advise(
     Args:
         candidates: one row per candidate with the factors and the ``by`` columns of the fits; more columns are kept.
         level: width of the interval, and how surely a target must be met.
-        target_loss: nats per target token.
+        target_loss: in the unit of the fits' runs.
         max_reach: candidates further beyond the support than this, in any factor, are refused.
 
     Raises:
@@ -84,10 +86,15 @@ def advise(
     table.loc[able, "p_best"] = np.bincount(np.argmin(run, axis=1), minlength=len(able)) / len(run)
     if target_loss is not None:
         table.loc[able, "p_target"] = (run <= target_loss).mean(axis=0)
-        found = _by_target(table, candidates, able, level, target_loss)
+        found = _by_target(table, candidates, able, level, target_loss, _unit(fits))
     else:
-        found = _by_loss(table, candidates, able, level, curve)
+        found = _by_loss(table, candidates, able, level, curve, _unit(fits))
     return replace(found, sentence=_of_task(fits, table, found.sentence))
+
+
+def _unit(fits: Fits) -> str:
+    """The unit of losses as it stands behind a number; nothing where it is not known."""
+    return f" {UNIT}" if fits.unit == units.STUDY else f" {fits.unit}" if fits.unit else ""
 
 
 def _of_task(fits: Fits, table: pd.DataFrame, sentence: str) -> str:
@@ -121,21 +128,21 @@ def _pick(candidates: pd.DataFrame, row: int) -> dict[str, Any]:
     return {str(name): value for name, value in candidates.iloc[row].to_dict().items()}
 
 
-def _by_loss(table: pd.DataFrame, candidates: pd.DataFrame, able: Any, level: float, curve: Array) -> Advice:
+def _by_loss(table: pd.DataFrame, candidates: pd.DataFrame, able: Any, level: float, curve: Array, unit: str) -> Advice:
     order = able[np.lexsort((table["median"].to_numpy()[able], -table["p_best"].to_numpy()[able]))]
     best = int(order[0])
     one = table.iloc[best]
     if len(able) == 1 < len(table):
         sentence = (
             f"No advice: with {one['examples']:,.0f} examples only {name_of(one)} can be forecast, "
-            f"{_interval(one, level)}."
+            f"{_interval(one, level)}{unit}."
         )
         table.loc[best, "p_best"] = np.nan
         return Advice(None, float("nan"), table, None, sentence + _tail(table))
     among = "best" if len(able) == len(table) else f"best of the {len(able)} that can be forecast"
     sentence = (
         f"With {one['examples']:,.0f} examples, {name_of(one)} is {among} with probability {_sure(one['p_best'])}; "
-        f"forecast {_interval(one, level)}."
+        f"forecast {_interval(one, level)}{unit}."
     )
     runner_up = None
     if len(order) > 1:
@@ -143,31 +150,33 @@ def _by_loss(table: pd.DataFrame, candidates: pd.DataFrame, able: Any, level: fl
         runner_up = _pick(candidates, second)
         place = {row: column for column, row in enumerate(able)}
         gap = float(np.median(curve[:, place[second]] - curve[:, place[best]]))
-        behind = f"{gap:.3f} {UNIT} behind" if gap >= 0 else f"{-gap:.3f} {UNIT} ahead in the median"
+        behind = f"{gap:.3f}{unit} behind" if gap >= 0 else f"{-gap:.3f}{unit} ahead in the median"
         sentence += f" Next is {name_of(table.iloc[second])}, {behind}."
     return Advice(_pick(candidates, best), float(one["p_best"]), table, runner_up, sentence + _tail(table))
 
 
-def _by_target(table: pd.DataFrame, candidates: pd.DataFrame, able: Any, level: float, target: float) -> Advice:
+def _by_target(
+    table: pd.DataFrame, candidates: pd.DataFrame, able: Any, level: float, target: float, unit: str
+) -> Advice:
     price = table["cost"] if "cost" in table else table["examples"]
     meets = [row for row in able if table["p_target"][row] >= level]
     if meets:
         order = sorted(meets, key=lambda row: (price[row], -table["p_target"][row]))
-        head = f"To reach {target:g} {UNIT}, the cheapest choice is"
+        head = f"To reach {target:g}{unit}, the cheapest choice is"
     else:
         order = sorted(able, key=lambda row: -table["p_target"][row])
-        head = f"No candidate reaches {target:g} {UNIT} with probability {level:g}; nearest is"
+        head = f"No candidate reaches {target:g}{unit} with probability {level:g}; nearest is"
     one = table.iloc[order[0]]
     sentence = (
         f"{head} {name_of(one)} with {one['examples']:,.0f} examples (probability {_sure(one['p_target'])}); "
-        f"forecast {_interval(one, level)}."
+        f"forecast {_interval(one, level)}{unit}."
     )
     runner_up = _pick(candidates, order[1]) if len(order) > 1 else None
     return Advice(_pick(candidates, order[0]), float(one["p_target"]), table, runner_up, sentence + _tail(table))
 
 
 def _interval(row: pd.Series, level: float) -> str:
-    return f"{row['median']:.3f} ({row['low']:.3f} to {row['high']:.3f}, {level:.0%} interval of a new run) {UNIT}"
+    return f"{row['median']:.3f} ({row['low']:.3f} to {row['high']:.3f}, {level:.0%} interval of a new run)"
 
 
 def _tail(table: pd.DataFrame) -> str:

@@ -36,6 +36,7 @@ from finescale.stats.runs import Places, Runs, read_runs
 from finescale.stats.solve import Objective, Solution
 from finescale.stats.status import judge, too_few
 from finescale.stats.uncertainty import Noise, Resamples, choose, lent, noise_of, resample
+from finescale.stats.units import COLUMN, unit_of, units_of
 
 OBJECTIVES = {
     "robust": Objective("log", None),
@@ -68,7 +69,7 @@ def fit(
             curve in examples alone.
         by: columns whose values make groups; each group has its own fit.
         share: names of parameters common to all groups (of the same task, if ``task`` is in ``by``).
-        y: the column that is fitted; positive, nats per target token for the laws' units to hold.
+        y: the column that is fitted; positive. Of ``loss`` the column ``loss_unit`` says the unit.
         hold_out: number of largest levels of a factor kept out of the fit, as ``{"examples": 1}``.
         seed: seed of the resampling; the estimates do not depend on it.
         draws: resamples behind each interval.
@@ -95,6 +96,7 @@ def fit(
     fits = Fits(law, factors, by, [], seed, y, left_out)
     fits.about = {"objective": objective, "hold_out": hold_out or {}, "share": list(share), "draws": draws}
     fits.about |= {"protocol": protocol, "notes": _mixed(usable, factors, by)}
+    fits.about |= {"unit": unit_of(usable) if y == "loss" else ""}
     if protocol is not None:
         fits.groups = [_two_stage(group, factors[0], draws, seed) for group in groups]
     elif law == "auto":
@@ -222,7 +224,15 @@ def _check(
         if not len(frame):
             faults.add("runs", "none is usable for this fit", "see read_runs(...).findings")
         _check_values(frame, places, (*factors, "examples", y), faults)
+        _check_units(frame, by, y, faults)
         _check_law(law, factors, share, faults)
+
+
+def _check_units(frame: pd.DataFrame, by: tuple[str, ...], y: str, faults: Faults) -> None:
+    """Losses in different units are not on one curve."""
+    if y == "loss" and COLUMN not in by and len(units := units_of(frame)) > 1:
+        way = f"fit them apart (by {COLUMN!r}), or bring them into one unit"
+        faults.add(f"column {COLUMN!r}", f"has {' and '.join(units[:4])} in one fit", way)
 
 
 def _check_values(frame: pd.DataFrame, places: Places, names: Iterable[str], faults: Faults) -> None:

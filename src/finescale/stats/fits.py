@@ -12,6 +12,7 @@ import pandas as pd
 
 from finescale import registry
 from finescale.errors import Fault, Faults, InputError, Refused, collecting, near
+from finescale.stats import units
 from finescale.stats.groups import Group, log_factors
 from finescale.stats.laws import Array, Law, Parameter
 from finescale.stats.solve import Mask
@@ -203,6 +204,11 @@ class Fits:
         return {fit.group.label: fit.outcome for fit in self.groups}
 
     @property
+    def unit(self) -> str:
+        """What the losses are in, as the table said; nothing where it did not."""
+        return str(self.about.get("unit", ""))
+
+    @property
     def factors(self) -> tuple[str, ...]:
         return (*self.factor, "examples")
 
@@ -288,7 +294,7 @@ class Fits:
             kind: ``run`` for a single new run (adds its noise), ``curve`` for the law's expected loss.
 
         Returns:
-            A frame aligned to the rows given: ``median, low, high`` in nats per target token, and ``reach``, how many
+            A frame aligned to the rows given: ``median, low, high`` in the runs' ``unit``, and ``reach``, how many
             times beyond the support the row lies in its worst factor (1 is inside).
 
         Raises:
@@ -356,7 +362,8 @@ class Fits:
         check_level(level)
         rows = [[*fit.group.key.values(), *row] for fit in self.groups for row in fit.rows(level)]
         columns = [*self.by, "law", "weight", "parameter", "estimate", "low", "high", "unit", "meaning", "status"]
-        return pd.DataFrame(rows, columns=columns)
+        found = pd.DataFrame(rows, columns=columns)
+        return found.assign(unit=[units.of_parameter(unit, self.unit) for unit in found["unit"]])
 
     def correlations(self, **key: Any) -> pd.DataFrame:
         """Correlations between the parameters of a group's law, over its draws.
@@ -395,6 +402,7 @@ class Fits:
 
     def __str__(self) -> str:
         head = f"law {self.law}, factors {', '.join(self.factors)}, {len(self.groups)} groups, seed {self.seed}"
+        head += f"; {units.said(self.unit)}" if self.unit else ""
         table = self.table()[[*self.by, "law", "parameter", "estimate", "low", "high", "unit"]]
         table = table[table["estimate"].notna()]  # what is said in words is in the status
         body = (

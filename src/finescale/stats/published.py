@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from finescale.errors import Fault, InputError, near
+from finescale.stats import units
 from finescale.stats.critical import eq3
 from finescale.stats.fits import Fits, GroupFit, Member, Status
 from finescale.stats.groups import Group
@@ -65,7 +66,7 @@ def published(name: str, factor: str = "model_params", draws: int = 400, seed: i
         for method in METHODS
         if _printed(f"alpha_{_AXIS[factor]}", task, method)
     ]
-    about = {"library": name, "draws": "rounding of the printed constants"}
+    about = {"library": name, "unit": units.STUDY, "draws": "rounding of the printed constants"}
     return Fits("multiplicative", (factor,), ("task", "method"), groups, seed, about=about)
 
 

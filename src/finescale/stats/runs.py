@@ -14,6 +14,7 @@ import pandas as pd
 
 from finescale.core import FACTORS
 from finescale.errors import Fault, Faults, InputError, collecting, near
+from finescale.stats import units
 from finescale.stats.logs import better_when_higher, log_in
 from finescale.stats.paths import file_there
 
@@ -105,14 +106,15 @@ def read_runs(source: str | Path | pd.DataFrame, columns: dict[str, str] | None 
         source: a file or a frame.
         columns: renames, ``{"name in the table": "canonical name"}``; canonical names are ``task, method, base,
             family, model_params, pretrain_tokens, pet_params, examples, loss, seed``, of which ``examples`` and
-            ``loss`` (nats per target token) are required. Other columns are kept.
+            ``loss`` are required. ``loss_unit`` names the unit of the loss (``bits per byte``); a column renamed to
+            ``loss`` whose name tells it sets it. Other columns are kept.
 
     Raises:
         InputError: the file cannot be read, a column is missing or not a number; every fault is listed.
     """
     frame = load_frame(source)
     _check_renames(frame, columns or {})
-    frame = frame.rename(columns=columns or {}).reset_index(drop=True)
+    frame = _with_unit(frame, columns or {}).rename(columns=columns or {}).reset_index(drop=True)
     places = Places() if isinstance(source, pd.DataFrame) else _PLACES.get(Path(source).suffix, Places())
     frame, written = _sizes(frame)
     with collecting() as faults:
@@ -205,6 +207,15 @@ def _check_renames(frame: pd.DataFrame, columns: dict[str, str]) -> None:
             elif new == "loss" and better_when_higher(old):
                 way = f"finescale import table FILE --loss '1 - {old}' makes it an error, '100 - {old}' one in per cent"
                 faults.add(f"columns[{old!r}]", "is better when higher, and a loss is better when lower", way)
+
+
+def _with_unit(frame: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
+    """The table with the unit that the new loss's own name tells, in the place of what was said of another loss."""
+    theirs = next((old for old, new in columns.items() if new == "loss" and old != "loss"), None)
+    unit = "" if theirs is None else units.unit_named(theirs)
+    if theirs is None or (not unit and "loss" not in frame):
+        return frame
+    return frame.assign(**{units.COLUMN: unit or None})
 
 
 def _check_log(frame: pd.DataFrame, columns: dict[str, str], places: Places, faults: Faults) -> None:
@@ -313,7 +324,7 @@ def _units(frame: pd.DataFrame, places: Places) -> Iterator[Finding]:
             if len(good) and good.max() > 1e8 * good.min():
                 yield Finding("unit", (), f"{name} spans more than eight decades: are two units mixed?")
     rows = frame.index[frame["loss"] > 20]
-    if len(rows):
+    if len(rows) and not units.units_of(frame):
         what = f"loss above 20 in {places(rows)}: is it a perplexity? A law wants nats per token"
         yield Finding("unit", tuple(rows), what)
 

@@ -19,6 +19,7 @@ import pandas as pd
 from finescale import registry
 from finescale.core import BaseSpec, PublicBase
 from finescale.lab.metrics.flags import RATES
+from finescale.stats import units
 from finescale.study import index
 from finescale.study.families import family_of
 from finescale.study.index import SCORE, ZERO
@@ -40,6 +41,7 @@ COLUMNS = [
     *("zero_loss", "loss_low", "loss_high", "perplexity", "zero_perplexity", "bits_per_byte", "zero_bits_per_byte"),
     *(name for name in COPIED if name not in FACTORS),
     "epochs_asked",
+    units.COLUMN,
 ]
 MADE = ["epochs", "epochs_asked", "unique_examples", "steps"]
 """How much a run was trained, which the long table has beside what was lost."""
@@ -54,6 +56,7 @@ def table(store: Store, plan: Plan) -> pd.DataFrame:
     """One row per finished run of the plan. ``zero_loss`` is the loss of the untouched base."""
     found = index.fresh(store, plan).of("run")
     columns: dict[str, Any] = {name: found[name] for name in COPIED} | _factors(plan, found)
+    columns |= {units.COLUMN: pd.Series(units.STUDY, index=found.index, dtype=object)}
     columns |= {"zero_loss": _of(found, f"{ZERO}nll")}
     columns |= {f"loss_{end}": _of(found, f"{SCORE}nll:{end}") for end in ("low", "high")}
     for metric in ("perplexity", "bits-per-byte"):

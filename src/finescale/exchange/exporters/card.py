@@ -11,6 +11,7 @@ import pandas as pd
 
 from finescale.errors import Fault, InputError
 from finescale.exchange.hand_on import Exporter, check_runs, lacking
+from finescale.stats import units
 from finescale.stats.runs import read_runs
 
 START, END = "<!-- finescale -->", "<!-- /finescale -->"
@@ -19,7 +20,7 @@ BARE = f"---\n{{{{ card_data }}}}\n---\n\n{START}{END}\n"
 METRIC, NAME = "loss", "Test loss of finescale's table"
 
 
-UNIT = "Loss as the runs have it: nats per target token in a study's own table. Spread: standard deviation in a row."
+UNIT = "Test {}. Spread: standard deviation in a row."
 
 
 def write(frame: pd.DataFrame, title: str, to: str) -> str:
@@ -86,7 +87,11 @@ def _section(usable: pd.DataFrame, best: list[dict[str, Any]]) -> str:
         spread = f"{level['std']:.4f}" if level["size"] > 1 else "one run"
         cells = [*(_cell(level[name]) for name in by), f"{level['mean']:.4f}", spread, str(level["size"])]
         lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", UNIT]
+    unit = units.unit_of(usable)
+    lines += [
+        "",
+        UNIT.format(units.said(unit) if unit else "loss as the runs have it, in a unit that they do not name"),
+    ]
     return "\n".join([START, *lines, END])
 
 

@@ -53,4 +53,4 @@ def axolotl(root: Path) -> Iterator[Found | Skipped]:
     return runs(root, told)
 
 
-IMPORTER = Importer("axolotl", "output folders of axolotl", ("eval_loss",), axolotl)
+IMPORTER = Importer("axolotl", "output folders of axolotl", ("eval_loss",), axolotl, unit="nats per token")

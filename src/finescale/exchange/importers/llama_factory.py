@@ -39,4 +39,6 @@ def llama_factory(root: Path) -> Iterator[Found | Skipped]:
     return runs(root, told)
 
 
-IMPORTER = Importer("llama-factory", "output folders of LLaMA-Factory", ("eval_loss",), llama_factory)
+IMPORTER = Importer(
+    "llama-factory", "output folders of LLaMA-Factory", ("eval_loss",), llama_factory, unit="nats per token"
+)

@@ -226,4 +226,4 @@ def _offers(state: dict[str, Any], facts: dict[str, Fact], notes: list[str]) -> 
     return {}
 
 
-IMPORTER = Importer("trainer", "folders that Hugging Face's Trainer wrote", ("eval_loss",), runs)
+IMPORTER = Importer("trainer", "folders that Hugging Face's Trainer wrote", ("eval_loss",), runs, unit="nats per token")
