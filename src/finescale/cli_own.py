@@ -56,6 +56,10 @@ def init(
     out.print(f"The pilot: {found.design.runs} runs", soft_wrap=True)
     cost = str(found.plan).partition("\nThe design")[0]  # what the design can tell is asked of a whole study
     out.print("\n".join(f"  {line}" for line in cost.splitlines()), soft_wrap=True)
+    out.print(
+        "  at least: workers that start and models that load come on top; finescale estimate measures it",
+        soft_wrap=True,
+    )
     out.print(f"Written: {folder / 'study.toml'}. Next: finescale pilot {folder}", soft_wrap=True)
 
 

@@ -112,6 +112,59 @@ def test_leaks_repeats_and_contradictions_are_told(tmp_path: Path, model: str) -
     assert seen.rows["test"] == 40
 
 
+def test_what_is_held_out_is_a_share_of_different_prompts_and_rows_beside_it_are_told(
+    tmp_path: Path, model: str
+) -> None:
+    rows = [{**row, "completion": f"{row['completion']} {turn}"} for row in dates(150) for turn in range(4)]
+    found = propose.propose(tmp_path / "mine", Wanted(write(tmp_path / "d.jsonl", rows), (model,), ("lora",)))
+    different = len({row["prompt"] for row in rows})
+    assert found.design.held == {"dev": round(0.08 * different), "test": round(0.17 * different)}
+    held = sum(found.design.held.values())
+    assert found.seen.repeats["share a held-out prompt"] == pytest.approx(3 * held, abs=12)
+    assert any("share the prompt of a held-out example; they are left out" in line for line in found.seen.sentences())
+    assert sum(found.seen.rows.values()) + sum(found.seen.repeats.values()) == pytest.approx(len(rows), abs=12)
+
+
+def test_an_optional_field_may_be_empty_and_what_is_wrong_is_told_together(tmp_path: Path, model: str) -> None:
+    rows: list[dict[str, Any]] = [
+        {"instruction": row["prompt"], "input": "" if i % 2 else "as digits", "output": row["completion"]}
+        for i, row in enumerate(dates(200))
+    ]
+    wanted = Wanted(tmp_path / "a.jsonl", (model,), ("lora",), template="{instruction}\n{input}", target="output")
+    write(wanted.data, rows)
+    assert propose.propose(tmp_path / "mine", wanted).design.examples
+    rows[3]["output"] = " "
+    rows[5] |= {"instruction": "", "input": ""}
+    rows[7]["input"] = None
+    write(wanted.data, rows)
+    with pytest.raises(InputError) as caught:
+        propose.propose(tmp_path / "other", wanted)
+    said = [fault.what for fault in caught.value.faults]
+    assert [line.partition(": ")[2] for line in said] == [
+        "has no text in output",
+        "has no text in instruction, input",
+        "has no text in input",
+    ]
+
+
+def test_a_row_of_another_shape_does_not_hide_what_is_wrong_with_the_others(tmp_path: Path, model: str) -> None:
+    rows: list[dict[str, Any]] = dates(200)
+    rows[2] = {"question": "a", "answer": "b"}
+    rows[4]["completion"] = ""
+    rows[6]["prompt"] = 7
+    rows[8] = {"q": "a"}
+    with pytest.raises(InputError) as caught:
+        propose.propose(tmp_path / "mine", Wanted(write(tmp_path / "d.jsonl", rows), (model,)))
+    said = str(caught.value)
+    for part in (
+        "line 3: no layout",
+        "line 5: has no text in completion",
+        "line 7: has no text in prompt",
+        "line 9: no",
+    ):
+        assert part in said
+
+
 def test_every_fault_is_told_at_once_and_nothing_is_written(tmp_path: Path, model: str) -> None:
     (tmp_path / "there").mkdir()
     before = snapshot(tmp_path)
@@ -133,7 +186,8 @@ def test_every_fault_is_told_at_once_and_nothing_is_written(tmp_path: Path, mode
         (dates(20), "too few for a pilot"),
         ([{"prompt": "x " * 400 + str(i), "completion": "y"} for i in range(200)], "it holds|near|short"),
         ([], "holds no examples"),
-        (dates(1) * 200, "leaves 0 examples to train on"),
+        (dates(1) * 200, "200 rows with 1 different prompts, of which 28 are held out"),
+        (dates(40) * 10, "400 rows with 40 different prompts"),
     ],
 )
 def test_a_file_that_cannot_carry_a_pilot_is_refused(

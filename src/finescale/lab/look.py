@@ -15,7 +15,7 @@ from finescale.core import TaskSpec
 from finescale.errors import InputError
 from finescale.lab.corpora import NOTHING
 from finescale.lab.corpora.languages import guess
-from finescale.lab.pools import pool
+from finescale.lab.pools import SHARED, pool
 from finescale.lab.tasks import LANGUAGE_NAMES, Rendered
 
 BYTES_A_TOKEN = 4
@@ -30,7 +30,8 @@ class Look:
 
     Attributes:
         rows: examples of each split once what repeats a held-out one is taken out of training.
-        repeats: examples taken out as exact and near repeats of held-out ones, and exact repeats left in training.
+        repeats: rows left out since they share a held-out prompt, examples taken out as exact and near repeats of
+            held-out ones, and exact repeats left in training.
         undecided: prompts that stand more than once in training, with different targets.
         languages: guesses for prompts and targets, by name; None where nothing tells.
         lengths: tokens of prompts and of targets, the target's end counted, (examples, 2), training examples first.
@@ -65,6 +66,8 @@ class Look:
         ]
         exact, near = self.repeats["exact across splits"], self.repeats["near across splits"]
         said.append(f"leaks: {exact} rows repeat a held-out example, {near} nearly do; they are left out of training")
+        if self.repeats[SHARED]:
+            said.append(f"{self.repeats[SHARED]} rows share the prompt of a held-out example; they are left out")
         if self.repeats["within train"]:
             said.append(f"repeats: {self.repeats['within train']} training examples stand there more than once")
         if self.undecided:
@@ -92,7 +95,7 @@ def look(task: TaskSpec, files: Mapping[str, Path], model: str) -> Look:
     some = rows[:: max(1, len(rows) // SAMPLED)]
     return Look(
         rows={split: len(found.splits[split]) for split in ("train", "dev", "test")},
-        repeats=found.facts["duplicates"],
+        repeats={SHARED: found.facts[SHARED]} | found.facts["duplicates"],
         undecided=sum(len(told) > 1 for told in targets.values()),
         languages=(_language([row.prompt for row in some]), _language([row.target for row in some])),
         lengths=lengths,

@@ -14,7 +14,7 @@ from typing import Any
 
 from finescale.core import fingerprint, sha256_of
 from finescale.errors import Faults
-from finescale.lab.tasks import LANGUAGE, template_fields
+from finescale.lab.tasks import LANGUAGE, nothing_in, template_fields
 
 ROLES = {"system": "System", "user": "User", "assistant": "Assistant"}
 MOST_LISTED = 3
@@ -84,7 +84,7 @@ def _object(line: str) -> dict[str, Any] | str:
 
 
 def fields_of(row: Mapping[str, Any], form: Form) -> dict[str, Any]:
-    """The fields of a row, conversations told as text.
+    """The fields of a row, conversations told as text. One of several that a template shows may be empty.
 
     Raises:
         ValueError: a conversation, the row's language or a text is not as it should be; says how.
@@ -95,7 +95,12 @@ def fields_of(row: Mapping[str, Any], form: Form) -> dict[str, Any]:
         fields |= _conversation(row)
     if len(form.languages) > 1 and row.get(LANGUAGE) not in form.languages:
         raise ValueError(f"its {LANGUAGE} is {row.get(LANGUAGE)!r}, not one of {', '.join(form.languages)}")
-    empty = [name for name in form.fields if not isinstance(fields.get(name), str) or not fields[name].strip()]
+    shown = template_fields(form.template)
+    empty = [name for name in form.fields if not isinstance(fields.get(name), str)]
+    if not empty and not fields[form.target].strip():
+        empty = [form.target]
+    if not empty and nothing_in(shown, fields):
+        empty = shown
     if empty:
         raise ValueError(f"has no text in {', '.join(empty)}")
     if broken := [name for name in form.fields if not _encodes(fields[name])]:
@@ -157,18 +162,35 @@ def recognise(path: Path, where: str, faults: Faults) -> Layout | None:
         else:
             broken.append((number, row))
     strange = [(key, numbers) for key, numbers in found.items() if isinstance(key, str)]
+    known = "; ".join(" and ".join(layout.columns) for layout in (LAYOUTS[0], *LAYOUTS[2:]))
     for columns, numbers in strange[:MOST_LISTED]:
-        known = "; ".join(" and ".join(layout.columns) for layout in (LAYOUTS[0], *LAYOUTS[2:]))
         fix = f"name a template and a target, or use one of: {known}"
         faults.add(where, f"{path.name}, {_listed(numbers)}: no layout has the columns {columns}", fix)
     layouts = {key: numbers for key, numbers in found.items() if isinstance(key, Layout)}
+    if len(strange) > MOST_LISTED:
+        others = sorted(number for _, numbers in strange[MOST_LISTED:] for number in numbers)
+        what = f"{path.name}: {len(strange) - MOST_LISTED} more sets of columns that no layout has"
+        faults.add(where, what, _listed(others))
     if len(layouts) > 1:
         mixed = "; ".join(f"{layout.name} in {_listed(numbers)}" for layout, numbers in layouts.items())
         faults.add(where, f"{path.name} mixes layouts: {mixed}", "use one layout in a file, or a file for each")
     if len(layouts) == 1 and not strange:
         return next(iter(layouts))  # broken lines are told by ``check``, which knows what they should hold
+    if len(layouts) == 1:  # what is wrong with the rows that have it is told now: no later look reads them
+        broken = sorted([*broken, *_wrong(path, next(iter(layouts)))])
     _fault_lines(path, broken, "each line is a JSON object", where, faults)
     return None
+
+
+def _wrong(path: Path, layout: Layout) -> Iterator[tuple[int, str]]:
+    """Lines that have a layout's columns, and cannot be read all the same."""
+    form = Form(layout.template, layout.target)
+    for number, row in lines(path):
+        if isinstance(row, dict) and _layout(row) is layout:
+            try:
+                fields_of(row, form)
+            except ValueError as problem:
+                yield number, str(problem)
 
 
 def _layout(row: Mapping[str, Any]) -> Layout | str:
@@ -204,14 +226,15 @@ def check(path: Path, form: Form, where: str, faults: Faults) -> int:
         if isinstance(row, str):
             bad.append((number, row))
             continue
-        for name in unused(row, form):
-            left.setdefault(name, []).append(number)
         try:
             fields_of(row, form)
         except ValueError as problem:
             bad.append((number, str(problem)))
+            continue
+        for name in unused(row, form):
+            left.setdefault(name, []).append(number)
     _fault_lines(path, bad, f"each line is a JSON object with text in {', '.join(form.fields)}", where, faults)
-    if left and not bad:
+    if left:
         named = "; ".join(f"{name!r} ({_listed(numbers)})" for name, numbers in left.items())
         ignore = ", ".join(json.dumps(name, ensure_ascii=False) for name in left)
         fix = f"use them in the template, or write ignore = [{ignore}]"

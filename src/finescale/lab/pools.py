@@ -19,6 +19,7 @@ from finescale.lab.tasks import Origin, Rendered, Task, render, source_of
 
 SPLITS = ("train", "dev", "test")
 MOST_FAULTS = 20
+SHARED = "share a held-out prompt"
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,11 @@ def pool(task: TaskSpec, corpus: Corpus, files: Mapping[str, Path]) -> Pool:
     if task.source == "corpus":
         found = Pool(_built_in(task, Origin(corpus=corpus))[0], {})
     else:
-        splits, empty = _from_files(task, files) if task.source == "jsonl" else _from_hub(task, files.get(task.name))
+        own_files = task.source == "jsonl"
+        splits, beside = _from_files(task, files) if own_files else _from_hub(task, files.get(task.name))
         kept, duplicates = apart(splits)
         _refuse_only_repeats(task, splits, kept)
-        found = Pool(kept, {"duplicates": duplicates, "empty": empty})
+        found = Pool(kept, {"duplicates": duplicates} | beside)
     _refuse_missing_languages(task, found.splits["train"])
     return found
 
@@ -68,26 +70,32 @@ def _built_in(task: TaskSpec, origin: Origin) -> tuple[dict[str, list[Rendered]]
     return splits, empty
 
 
-def _from_hub(task: TaskSpec, mirror: Path | None) -> tuple[dict[str, list[Rendered]], int]:
+def _from_hub(task: TaskSpec, mirror: Path | None) -> tuple[dict[str, list[Rendered]], dict[str, int]]:
     """As the data set has them; dev and test by hash, so that the first of them are a sample of all its documents."""
     _refuse_changed(task, hub.digest(task.name, task.languages, mirror))
     splits, empty = _built_in(task, Origin(mirror=mirror))
-    return splits | {split: by_hash(splits[split]) for split in ("dev", "test")}, empty
+    return splits | {split: by_hash(splits[split]) for split in ("dev", "test")}, {"empty": empty}
 
 
-def _from_files(task: TaskSpec, files: Mapping[str, Path]) -> tuple[dict[str, list[Rendered]], int]:
-    """Splits of the user's own data: given files, or cut by the hash of the prompt; equal prompts stay together."""
+def _from_files(task: TaskSpec, files: Mapping[str, Path]) -> tuple[dict[str, list[Rendered]], dict[str, int]]:
+    """Splits of the user's own data: given files, or cut by the hash of the prompt, one row of each held-out prompt.
+
+    Other rows with a held-out prompt are in no split; they are counted as ``share a held-out prompt``.
+    """
     keys = {split: task.name if split == "train" else f"{task.name}:{split}" for split in SPLITS}
     paths = {split: files[key] for split, key in keys.items() if key in files}
     _refuse_changed(task, own.digest(paths))
     splits = {split: _read(task, path) for split, path in paths.items()}
+    left_out = 0
     if len(splits) < len(SPLITS):
         groups = [list(group) for _, group in itertools.groupby(by_hash(splits["train"]), key=lambda row: row.prompt)]
         for split, wanted in (("dev", task.dev_examples), ("test", task.test_examples)):
             if split not in splits:
-                splits[split], groups = [group[0] for group in groups[:wanted]], groups[wanted:]
+                splits[split] = [group[0] for group in groups[:wanted]]
+                left_out += sum(len(group) - 1 for group in groups[:wanted])
+                groups = groups[wanted:]
         splits["train"] = [row for group in groups for row in group]
-    return {split: splits[split] for split in SPLITS}, 0
+    return {split: splits[split] for split in SPLITS}, {"empty": 0, SHARED: left_out}
 
 
 def _read(task: TaskSpec, path: Path) -> list[Rendered]:
@@ -106,7 +114,10 @@ def _read(task: TaskSpec, path: Path) -> list[Rendered]:
         except InputError as problem:
             faults.found.extend(problem.faults)
     if faults.found:
-        raise InputError(*faults.found[:MOST_FAULTS])
+        more = (
+            [Fault(path.name, f"{len(faults.found)} lines in all are wrong")] if len(faults.found) > MOST_FAULTS else []
+        )
+        raise InputError(*faults.found[:MOST_FAULTS], *more)
     return rows
 
 

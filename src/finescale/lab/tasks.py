@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -140,17 +140,24 @@ def render(template: str, target: str, fields: Mapping[str, object], where: str)
     """Prompt and target of one example.
 
     The target follows the prompt after one space, so spaces at the prompt's end and around the target are left out.
+    A field of the template may be empty, as the ``input`` of instructions often is, but not all of them.
 
     Raises:
-        InputError: a field of the template or the target is missing or is not text; every such field is listed.
+        InputError: a field of the template or the target is missing or is not text, or the target or all fields of the
+            template are empty; every such field is listed.
     """
     faults = Faults()
-    for name in dict.fromkeys([*template_fields(template), target]):
+    shown = template_fields(template)
+    for name in dict.fromkeys([*shown, target]):
         value = fields.get(name)
         if value is None:
             faults.add(where, f"has no field {name!r}", near(name, map(str, fields)))
-        elif not isinstance(value, str) or not value.strip():
-            faults.add(where, f"field {name!r} is {'not text' if not isinstance(value, str) else 'empty'}")
+        elif not isinstance(value, str):
+            faults.add(where, f"field {name!r} is not text")
+        elif name == target and not value.strip():
+            faults.add(where, f"field {name!r} is empty")
+    if shown and not faults.found and nothing_in(shown, fields):
+        faults.add(where, f"{_fields(shown)} empty", "write something to answer")
     faults.raise_if_any()
     try:
         prompt = template.format_map(fields)
@@ -158,6 +165,17 @@ def render(template: str, target: str, fields: Mapping[str, object], where: str)
         faults.add(where, f"its template cannot be filled: {error}", "write fields as {name} or {name:.1000}")
         raise InputError(*faults) from None
     return prompt.rstrip(" "), str(fields[target]).strip()
+
+
+def nothing_in(shown: Sequence[str], fields: Mapping[str, object]) -> bool:
+    """Whether all fields of a template are empty but for one that names a language."""
+    told = [str(fields[name]) for name in shown if name != LANGUAGE]
+    return bool(told) and not any(text.strip() for text in told)
+
+
+def _fields(names: Sequence[str]) -> str:
+    told = " and ".join(repr(name) for name in dict.fromkeys(names))
+    return f"field {told} is" if len(set(names)) == 1 else f"fields {told} are"
 
 
 def source_of(template: str, fields: Mapping[str, object]) -> str:

@@ -19,6 +19,7 @@ from finescale.errors import Fault, Faults, InputError, collecting, near
 from finescale.lab import ladder, own, packages, sources
 from finescale.lab.look import Look, look
 from finescale.lab.methods import Method
+from finescale.lab.tasks import render
 from finescale.stats.paths import file_there
 from finescale.study import files
 from finescale.study.backends.local import ENVIRONMENT
@@ -215,17 +216,27 @@ def _name(path: Path) -> str:
 def _held(wanted: Wanted, task: FileTask, folder: Path) -> tuple[dict[str, int], dict[str, int]]:
     """How many examples to hold out of each split, and how many rows there are."""
     paths = task.paths(folder)
-    counts = {split: sum(1 for _ in own.lines(path)) for split, path in paths.items()}
+    told = {split: _rows(path, task.form()) for split, path in paths.items()}
+    counts = {split: len(rows) for split, rows in told.items()}
+    different = set(told["train"])
+    apart = len({prompt for prompt, _ in different})
     held = {}
     for split in ("dev", "test"):
-        have = counts.get(split, round(HELD_SHARE[split] * counts["train"]))
+        have = counts.get(split, round(HELD_SHARE[split] * apart))
         held[split] = min(MOST_HELD[split], max(LEAST_HELD[split], have))
     taken = sum(size for split, size in held.items() if split not in counts)
     wants = LEAST_EXAMPLES * 2 ** (PILOTS[4][0] - 1)
-    if counts["train"] - taken < wants:
-        what = f"has {counts['train']} rows, of which {taken} are held out: too few for a pilot"
-        raise InputError(Fault(str(wanted.data), what, f"give {wants + taken} rows or more"))
+    if len(different) * (apart - taken) < wants * apart:  # rows that repeat one another are one example
+        what = f"has {counts['train']} rows with {apart} different prompts, of which {taken} are held out"
+        fix = f"too few for a pilot: give {wants + taken} different prompts or more"
+        raise InputError(Fault(str(wanted.data), what, fix))
     return held, counts
+
+
+def _rows(path: Path, form: own.Form) -> list[tuple[str, str]]:
+    """Prompt and target of each row of a file that was checked."""
+    rows = (own.fields_of(row, form) for _, row in own.lines(path) if isinstance(row, dict))
+    return [render(form.template, form.target, fields, path.name) for fields in rows]
 
 
 # --------------------------------------------------------------------------------------------------------------- design

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
+from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments, set_seed
 
 ONES = ["null", "eins", "zwei", "drei", "vier", "funf", "sechs", "sieben", "acht", "neun"]
 TENS = ["zehn", "zwanzig", "dreissig", "vierzig", "funfzig", "sechzig", "siebzig", "achtzig", "neunzig"]
@@ -56,7 +56,8 @@ def arguments(folder: Path, **more) -> TrainingArguments:
 
 
 def one(base: Path, folder: Path, method: str, n: int, seed: int, test, pool: list[int], **more) -> None:
-    """One run, as a plain script makes it: train, save the model, save the state."""
+    """One run, as a plain script makes it: seed, train, save the model, save the state."""
+    set_seed(seed)
     net = LlamaForCausalLM.from_pretrained(base)
     if method == "lora":
         net = get_peft_model(net, LoraConfig(r=2, lora_alpha=4, target_modules="all-linear"))
