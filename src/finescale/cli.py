@@ -41,6 +41,7 @@ app = typer.Typer(
 UsageError: Any = typer.BadParameter.__base__  # typer has moved its click inside; this is the name in every version
 DEBUG = "FINESCALE_DEBUG"
 INTERRUPTED = 130
+PAGE = Path("report") / "index.html"
 
 Folder = cli_engine.Folder
 FolderOrFile = Annotated[
@@ -274,9 +275,27 @@ def advise(folder: Folder, level: Level = None, as_json: Json = False) -> None:
 
 
 @app.command()
-def report(folder: Folder) -> None:
-    """Write the study's page, its figures and their numbers."""
-    _write_report(folder, _analysis(_opened(folder)))
+def report(
+    target: cli_engine.StudyOrFile,
+    to: Annotated[Path | None, typer.Option("--out", "-o", help="the page; FILE-report/index.html by default")] = None,
+    law: cli_stats.GivenLaw = None,
+    factor: Annotated[str | None, typer.Option(help="factor besides examples; by default one that varies")] = None,
+    column: cli_stats.Rename = None,
+    hold_out: cli_stats.HoldOut = None,
+    seed: cli_stats.GivenSeed = None,
+    level: Level = None,
+) -> None:
+    """Write the page of a study or of anybody's table of runs, its figures and their numbers.
+
+    A study's page stands in its folder and is made as its study.toml says; the other options are for a table of runs.
+    """
+    if not target.is_dir():
+        cli_stats.report_table(target, to, law or "auto", factor, column, hold_out, level or 0.9, seed or 0)
+        return
+    given = {"--law": law, "--factor": factor, "--column": column, "--hold-out": hold_out, "--seed": seed, "--out": to}
+    if named := [name for name, value in given.items() if value not in (None, [])]:
+        raise InputError(*(Fault(name, "is for a table of runs", "study.toml says it of a study") for name in named))
+    cli_stats.write_report(_analysis(_opened(target, level)), target / PAGE)
 
 
 @app.command()
@@ -406,16 +425,7 @@ def _answer(study: Study, outcome: Outcome) -> None:
     minutes, seconds = divmod(round(cost["wall_seconds"]), 60)
     spent = f"Study time {minutes} min {seconds} s in {cost['sessions']} session(s) of {cost['workers']} workers"
     out.print(f"{spent}; at most {cost['peak_memory_of_all_bytes'] / 2**30:.1f} GiB of memory.\n", soft_wrap=True)
-    _write_report(study.folder, analysis)
-
-
-def _write_report(folder: Path, analysis: Analysis) -> None:
-    from finescale.report.figures import figures
-    from finescale.report.page import write_page
-
-    page = write_page(analysis, folder / "report" / "index.html")
-    figures(analysis, folder / "report" / "figures")
-    out.print(f"The page: {page}", soft_wrap=True)
+    cli_stats.write_report(analysis, study.folder / PAGE)
 
 
 def _print_fits(fits: Any, level: float) -> None:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from finescale.errors import Fault, InputError, Refused
-from finescale.terminal import say
+from finescale.terminal import out, say, told
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from finescale.stats.fits import Fits
+    from finescale.study.analyse import Analysis
 
 File = Annotated[Path, typer.Argument(help="table of runs: CSV, TSV, Parquet or JSONL, one row per run")]
 Factor = Annotated[list[str] | None, typer.Option("--factor", help="factor besides examples; may be given again")]
@@ -97,6 +98,38 @@ def fit_table(
     say(body if as_json else text)
     if not any(one.fitted for one in fits.groups):
         raise Refused("nothing could be fitted: " + "; ".join(f"{label}: {s}" for label, s in fits.status.items()))
+
+
+def report_table(
+    file: Path,
+    page: Path | None = None,
+    law: str = "auto",
+    factor: str | None = None,
+    column: list[str] | None = None,
+    hold_out: list[str] | None = None,
+    level: float = 0.9,
+    seed: int = 0,
+) -> None:
+    """Write the page of a table of runs, its figures and their numbers."""
+    from finescale import read_runs
+    from finescale.study.of_table import analyse_table
+
+    counts = _counts(hold_out) if hold_out else None
+    runs = read_runs(file, pairs(column, "--column"))
+    for finding in runs.findings:
+        told.print(f"note: {finding}", soft_wrap=True)
+    found = analyse_table(runs, file.name, law, factor, counts, level, seed)
+    write_report(found, page or file.parent / f"{file.stem}-report" / "index.html")
+
+
+def write_report(analysis: Analysis, page: Path) -> None:
+    """Write a page, and its figures into a folder beside it."""
+    from finescale.report.figures import figures
+    from finescale.report.page import write_page
+
+    write_page(analysis, page)
+    figures(analysis, page.parent / "figures")
+    out.print(f"The page: {page}", soft_wrap=True)
 
 
 def _held_out(held: pd.DataFrame) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from finescale.stats.fit import fit
-from finescale.study.analyse import _advice
+from finescale.study.analyse import advice
 from finescale.study.compare import crossings
 
 
@@ -43,6 +43,6 @@ def test_the_others_are_still_compared_and_advised() -> None:
     assert len(silent) == 6
     assert set(silent["verdict"]) == {"no run of prompt learned anything here"}
     assert found[(found["a"] == "full") & (found["b"] == "lora")]["verdict"].str.len().gt(0).all()
-    advice = list(_advice(fits, table, 0.9))
-    assert all(one.best is not None and one.best["method"] != "prompt" for one in advice)
-    assert all("prompt" not in set(one.table["method"]) for one in advice)
+    every = list(advice(fits, table, 0.9))
+    assert all(one.best is not None and one.best["method"] != "prompt" for one in every)
+    assert all("prompt" not in set(one.table["method"]) for one in every)

@@ -18,11 +18,18 @@ if TYPE_CHECKING:
     from finescale.study.analyse import Analysis
 
 MOST_CANDIDATES = 8
+OF_TABLE = (
+    "There is no study behind this page, so it says nothing of pretraining, text, cost, or abilities before and after; "
+    "finescale claims judges the paper's claims on the same table."
+)
 
 
 def head(analysis: Analysis) -> Html:
     """Name, question, answer: what a reader in a hurry reads."""
     title = tag("h1", analysis.question or analysis.name)
+    if analysis.table:
+        kicker = tag("p", "From a table of runs", class_="kicker")
+        return join(tag("header", kicker, title, paragraph(OF_TABLE, class_="small soft")), answer(analysis))
     kicker = tag("p", "A finetuning scaling study: ", analysis.name, class_="kicker")
     return join(tag("header", kicker, title), answer(analysis))
 

@@ -16,7 +16,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from finescale.report import looks
 from finescale.report.drawing import INK, MARKERS, SOFT, STYLE, save, slug
 from finescale.report.looks import Look
-from finescale.report.numbers import short
+from finescale.report.numbers import known, short
 from finescale.report.series import Plotted, Scale, plotted
 from finescale.report.versus_figures import critical_size_map
 
@@ -102,7 +102,7 @@ def _panel(axes: Axes, shown: Plotted, task: str, base: str, styles: dict[str, L
         axes.plot(curve["examples"], curve["median"], color=look.light, linewidth=1.3, linestyle=_DASHES[look.dash])
         _scatter(axes, points[points["method_label"] == method], look, shown.scale(task).loss[1])
     size = points["model_params"].iloc[0]
-    axes.set_title(f"{base}  ({short(size)} parameters)", color=INK)
+    axes.set_title(f"{base}  ({short(size)} parameters)" if known(size) else base, color=INK)
 
 
 def _scatter(axes: Axes, runs: pd.DataFrame, look: Look, top: float) -> None:

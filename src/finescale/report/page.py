@@ -55,6 +55,8 @@ SECTIONS: tuple[Callable[[Analysis, Plotted], Section], ...] = (
     checklist_section,
     versions_section,
 )
+OF_STUDIES = frozenset({kept_section, claims_section, bases_section, text_section, cost_section})
+"""Sections about what only a study knows; a page of somebody's table leaves them out, and says so."""
 SCRIPTS = (("figures.js", "laws.js", "calculator.js", "versus.js"), ("runs.js",))
 """Files that are one script share their names; scripts share nothing."""
 
@@ -67,7 +69,8 @@ def write_page(analysis: Analysis, path: Path) -> Path:
 def page(analysis: Analysis) -> str:
     """The page of ``analysis`` as HTML."""
     shown = plotted(analysis)
-    sections = [section(analysis, shown) for section in SECTIONS]
+    chosen = [section for section in SECTIONS if not (analysis.table and section in OF_STUDIES)]
+    sections = [section(analysis, shown) for section in chosen]
     scripts = [raw(get_plotlyjs()), *(_scoped("".join(map(_asset, names))) for names in SCRIPTS)]
     body = join(
         tag(

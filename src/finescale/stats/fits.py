@@ -256,9 +256,9 @@ class Fits:
     def _too_far(self, frame: pd.DataFrame, where: Array) -> Mask:
         """Which rows (N,) their group's fit refuses."""
         far = np.zeros(len(frame), dtype=bool)
-        for index, fit in enumerate(self.groups):
+        for index in np.unique(where).astype(int):
             rows = where == index
-            far[rows] = fit.refused(frame[rows])
+            far[rows] = self.groups[index].refused(frame[rows])
         return far
 
     def _refuse(self, frame: pd.DataFrame, where: Array) -> None:
@@ -277,9 +277,9 @@ class Fits:
     def reach(self, frame: pd.DataFrame) -> Array:
         """How many times beyond the support each row lies (N,); 1 is inside."""
         where, out = self._match(frame), np.empty(len(frame))
-        for index, fit in enumerate(self.groups):
+        for index in np.unique(where).astype(int):
             rows = where == index
-            out[rows] = fit.reach(frame[rows])
+            out[rows] = self.groups[index].reach(frame[rows])
         return out
 
     def forecast(

@@ -91,4 +91,4 @@ def _middle(fit: GroupFit, asked: pd.DataFrame) -> pd.DataFrame:
 def _same(fit: GroupFit, row: pd.Series, known: pd.Series) -> bool:
     """Whether a row is this candidate of a group, whatever its number of examples."""
     names = [*fit.group.key, *fit.group.factors[:-1], *(name for name in ("base", "pretrain_tokens") if name in known)]
-    return all(name in row and row[name] == known[name] for name in names)
+    return all(name in row and (row[name] == known[name] or pd.isna([row[name], known[name]]).all()) for name in names)

@@ -14,6 +14,7 @@ from finescale.errors import Refused
 from finescale.stats.advise import Advice, advise
 from finescale.stats.fit import fit
 from finescale.stats.fits import Fits, law_named
+from finescale.stats.runs import Runs
 from finescale.stats.slices import AXES, cut
 from finescale.study.compare import BEYOND, PLACE, crossings
 from finescale.study.links import refuse_links
@@ -44,6 +45,7 @@ class Analysis:
         claims: the paper's claims as ``finescale tables`` last judged them (``stats.claims.Claims.table``); None if it
             did not, or before the newest run.
         level: coverage that the study asked of intervals.
+        table: name of the file, where the runs are somebody's table and there is no study; else empty.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Analysis:
     probes: pd.DataFrame | None = None
     claims: pd.DataFrame | None = None
     level: float = 0.9
+    table: str = ""
 
     @cached_property
     def maps(self) -> list[Map]:
@@ -100,7 +103,7 @@ def analyse(study: Study, save: bool = True) -> Analysis:
         final=final,
         others=held,
         crossings=crossings(final, runs, asked.level),
-        advice=list(_advice(final, runs, asked.level)),
+        advice=list(advice(final, runs, asked.level)),
         provenance=study.provenance,
         bases=bases(study),
         rates=_rates(study),
@@ -112,6 +115,7 @@ def analyse(study: Study, save: bool = True) -> Analysis:
     )
 
 
+RATES = ["task", "method", "base", "examples", "learning_rate", "dev_loss", "chosen", "flag"]
 CLAIMS = "report/paper/claims.csv"
 JUDGED = {"claim", "task", "verdict", "statistic", "low", "high", "runs", "sentence"}
 
@@ -142,13 +146,18 @@ def must_be_fitted(analysis: Analysis) -> None:
 
 
 def factor_of(study: Study, runs: pd.DataFrame) -> str | None:
-    """The factor that is fitted beside examples: the one asked for, or, where that one stands still, one that varies.
+    """The factor that is fitted beside examples; see ``varying``."""
+    return varying(runs, study.spec.fit.factor)
+
+
+def varying(runs: pd.DataFrame, asked: str | None) -> str | None:
+    """The factor that was asked for, or, where that one stands still, one that varies.
 
     None where none varies enough (``finescale.stats.slices``): then the law is one of examples alone.
     """
     usable = runs[runs["flag"] == ""]
     there = {name for cell in cut(usable) for name in cell.slices} if len(usable) else set()
-    return next((name for name in (study.spec.fit.factor, *AXES) if name in there), None)
+    return next((name for name in (asked, *AXES) if name in there), None)
 
 
 def labelled(study: Study) -> pd.DataFrame:
@@ -156,10 +165,14 @@ def labelled(study: Study) -> pd.DataFrame:
     runs = study.table()
     if factor_of(study, runs) == "pet_params":
         return runs
-    several = [name for name, choice in study.spec.methods.items() if len(choice.sizes) > 1]
-    split = runs["method"].isin(several)
-    runs.loc[split, "method"] = [f"{row.method}-{row.pet_size:g}" for row in runs[split].itertuples()]
-    return runs
+    return named_by_size(runs, [name for name, choice in study.spec.methods.items() if len(choice.sizes) > 1])
+
+
+def named_by_size(runs: pd.DataFrame, methods: list[str]) -> pd.DataFrame:
+    """The runs with the PET size in the names of these methods."""
+    split = runs["method"].isin(methods) & runs["pet_size"].notna()
+    named = [f"{row.method}-{row.pet_size:g}" for row in runs[split].itertuples()]
+    return runs.assign(method=runs["method"].mask(split, pd.Series(named, index=runs.index[split], dtype=object)))
 
 
 def fit_study(study: Study, runs: pd.DataFrame, law: str, hold_out: dict[str, int]) -> Fits:
@@ -168,15 +181,27 @@ def fit_study(study: Study, runs: pd.DataFrame, law: str, hold_out: dict[str, in
     Where the factor has a single level (in the study, or in a group), a law of it cannot be fitted and the power law in
     examples is, instead. Where nothing could be fitted without the levels held out, nothing is held out.
     """
-    factor = factor_of(study, runs)
+    return fit_runs(runs, law, factor_of(study, runs), hold_out, study.spec.fit.seed)
+
+
+def fit_runs(
+    runs: pd.DataFrame, law: str, factor: str | None, hold_out: dict[str, int], seed: int, table: Runs | None = None
+) -> Fits:
+    """As ``fit_study``, of any table of runs with the columns of a study's.
+
+    ``table`` gives the runs with what was found in them; without a law of model size, bases of one size are told apart.
+    """
     fewest, most = law_named(law).factors if law != "auto" else (0, 3)
     if most == 0 or factor is None:
         law, factor = (law if fewest == 0 else "power"), None
     others = [name for name in ("model_params", "pretrain_tokens") if name != factor and runs[name].nunique() > 1]
-    by, seed = ["task", "method", *others], study.spec.fit.seed
+    told = [*others, *([factor] if factor else [])]
+    if factor != "model_params" and runs.groupby(["task", *told], dropna=False)["base"].nunique().max() > 1:
+        others.append("base")
+    by = ["task", "method", *others]
     held = {name: count for name, count in hold_out.items() if name in (factor, "examples")}
     for kept in (held, {}):
-        fits = fit(runs, law=law, factor=factor, by=by, hold_out=kept, seed=seed)
+        fits = fit(runs if table is None else table, law=law, factor=factor, by=by, hold_out=kept, seed=seed)
         fits = fits if factor is None else _with_flat(fits, factor, runs, kept, seed)
         if any(one.fitted for one in fits.groups):
             break
@@ -213,7 +238,7 @@ def _some(names: list[str], most: int = 6) -> str:
     return ", ".join(names[:most]) + more
 
 
-def _advice(fits: Fits, runs: pd.DataFrame, level: float) -> Iterator[Advice]:
+def advice(fits: Fits, runs: pd.DataFrame, level: float) -> Iterator[Advice]:
     """Which method on which base, at the most examples the study has and at several times as many."""
     for choices in candidates(runs):
         for times in (1, BEYOND):
@@ -259,7 +284,6 @@ def _ratio(part: float | None, whole: float | None) -> float | None:
 
 
 def _rates(study: Study) -> pd.DataFrame:
-    columns = ["task", "method", "base", "examples", "learning_rate", "dev_loss", "chosen", "flag"]
     bases: dict[str, Any] = {step.spec.fingerprint(): step.spec for step in study.plan.of("base")}
     finished = study.store.finished(study.plan)
     rows = []
@@ -274,7 +298,7 @@ def _rates(study: Study) -> pd.DataFrame:
                 | {"chosen": trial["rate"] == record["learning_rate"], "flag": trial["flag"] or ""}
                 for trial in record["trials"]
             ]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=RATES)
 
 
 def _cost(study: Study) -> dict[str, Any]:

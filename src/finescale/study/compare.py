@@ -19,9 +19,9 @@ PLACE = ["task", "base", "family", "model_params", "pretrain_tokens"]
 def crossings(fits: Fits, runs: pd.DataFrame, level: float) -> pd.DataFrame:
     """Critical data size of each pair of methods on each base; a pair that was not fitted says so in its verdict."""
     rows: list[pd.DataFrame] = []
-    places = runs[PLACE].drop_duplicates().sort_values(["task", "pretrain_tokens", "model_params"])
-    for _, place in places.iterrows():
-        there = runs[(runs[PLACE] == place).all(axis=1)]
+    ordered = runs.sort_values(["task", "pretrain_tokens", "model_params"], kind="stable")
+    for _, there in ordered.groupby(PLACE, dropna=False, sort=False):
+        there, place = there.sort_index(), there.iloc[0][PLACE]
         learned = set(there.loc[there["flag"] == "", "method"])
         for a, b in combinations(dict.fromkeys(there["method"]), 2):
             if silent := [one for one in (a, b) if one not in learned]:

@@ -18,7 +18,7 @@ from finescale.stats.versus import Versus, versus
 from finescale.study.compare import BEYOND, PLACE, comparable
 
 SIZE = "model_params"
-MOST_CELLS = 40_000
+MOST_CELLS = 16_000
 MOST_SIZES, FEWEST_SIZES = 13, 5
 MOST_EXAMPLES = 49
 
