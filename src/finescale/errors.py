@@ -50,12 +50,23 @@ class StudyError(FinescaleError):
     """A study could not go on: a step failed, a record is damaged, or two things disagree."""
 
 
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The valid name that is most like ``name``, whatever the case of its letters; None where none is like it."""
+    options = sorted(known)
+    same = {option.casefold(): option for option in reversed(options)}
+    close = difflib.get_close_matches(name, options, n=1, cutoff=0.5)
+    folded = difflib.get_close_matches(name.casefold(), list(same), n=1, cutoff=0.5)
+    if folded and (not close or name.casefold() in same):
+        return same[folded[0]]
+    return close[0] if close else None
+
+
 def near(name: str, known: Iterable[str]) -> str:
     """Return a hint for an unknown ``name``: the nearest valid one if there is any, and the whole list."""
     options = sorted(known)
-    close = difflib.get_close_matches(name, options, n=1, cutoff=0.5)
+    close = nearest(name, options)
     listed = "one of " + ", ".join(options) if options else "none is registered"
-    return f"did you mean {close[0]!r}? {listed}" if close else listed
+    return f"did you mean {close!r}? {listed}" if close is not None else listed
 
 
 class Faults:

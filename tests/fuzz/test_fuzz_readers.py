@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import sys
 import tempfile
 import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,13 @@ from study_toy import TOML, record, toy_study
 import finescale as fs
 from finescale.core import fingerprint
 from finescale.errors import FinescaleError
+from finescale.exchange.ask import Ask
+from finescale.exchange.gather import import_runs
 from finescale.study import config, index, lock, store
 from finescale.study.lock import Study
 
 MANY = 100_000
+EXCHANGE = Path(__file__).parent.parent / "golden" / "exchange"
 SEED = int(os.environ.get("FUZZ_SEED", "1"))
 WIDE = """
 schema = 1
@@ -100,13 +104,14 @@ keep = "scores"
 
 @dataclass(frozen=True)
 class Reader:
-    """A way in: valid contents, how they are spoilt, and what reads them from a folder."""
+    """A way in: valid contents, how they are spoilt, what reads them from a folder, how many of them in the fast tier."""
 
     name: str
     seeds: tuple[bytes, ...]
     mutators: tuple[Mutator, ...]
     read: Callable[[Path, bytes], object]
     share: int = 1
+    few: int = 30
 
 
 @dataclass
@@ -222,6 +227,45 @@ def read_table(suffix: str) -> Callable[[Path, bytes], object]:
     return read
 
 
+def read_source(kind: str, name: str, ask: Ask, beside: Path | None = None) -> Callable[[Path, bytes], object]:
+    """What an import reads of a file by its name; of a run's folder what lies ``beside`` it is there too."""
+
+    def read(folder: Path, content: bytes) -> object:
+        path = folder / "n64" / name
+        if not path.parent.is_dir():
+            path.parent.mkdir() if beside is None else shutil.copytree(beside, path.parent)
+        path.write_bytes(content)
+        place = path if path.suffix in (".csv", ".json", ".db") and kind != "trainer" else path.parent
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return str(import_runs(kind, [place], ask))
+
+    return read
+
+
+def imported() -> Iterator[Reader]:
+    """A reader for each kind of file that an importer reads, on what its tool wrote."""
+    named, told = Ask(pattern=r"n(?P<examples>\d+)"), Ask(values={"examples": "64"})
+    both = (damaged, retyped_json)
+    kinds: tuple[tuple[str, str, Ask, tuple[Mutator, ...]], ...] = (
+        ("trainer", "trainer/lora-n64-s0/trainer_state.json", named, both),
+        ("tensorboard", "tensorboard/lora-n64/*tfevents*", named, (damaged,)),
+        ("mlflow", "mlflow/search_runs.csv", told, (damaged,)),
+        ("wandb", "wandb/project.csv", told, (damaged,)),
+        ("wandb", "wandb/*.wandb", told, (damaged,)),
+        ("lm-eval", "lm_eval/whole/results_*.json", told, both),
+        ("peft-comparison", "peft_comparison/lora.json", replace(told, loss="1 - test accuracy"), both),
+        ("axolotl", "axolotl/lora-64/README.md", told, (damaged,)),
+    )
+    for kind, pattern, ask, mutators in kinds:
+        (path, *_) = sorted(EXCHANGE.glob(pattern))
+        name = f"{kind}{path.suffix if kind == 'wandb' else ''}"
+        beside = path.parent if kind in ("trainer", "axolotl") else None
+        yield Reader(name, (path.read_bytes(),), mutators, read_source(kind, path.name, ask, beside), 2, 3)
+    lines = b"_step,examples,loss\n" + b"".join(b"%d,64,%d.5\n" % (n, 9 - n) for n in range(8))
+    yield Reader("log", (lines,), (damaged,), read_source("table", "log.csv", Ask(step="_step")), 2, 3)
+
+
 def read_fits(folder: Path, content: bytes) -> object:
     path = folder / "fits.json"
     path.write_bytes(content)
@@ -300,6 +344,7 @@ def readers() -> tuple[Reader, ...]:
         Reader("jsonl", (lines,), (damaged, retyped_jsonl), read_table(".jsonl"), 1),
         Reader("parquet", (table["parquet"],), small, read_table(".parquet"), 4),
         Reader("fits", ((home / "fits.json").read_bytes(),), json_like, read_fits, 6),
+        *imported(),
     )
 
 
@@ -328,6 +373,15 @@ NAMES = (
     "jsonl",
     "parquet",
     "fits",
+    "trainer",
+    "tensorboard",
+    "mlflow",
+    "wandb.csv",
+    "wandb.wandb",
+    "lm-eval",
+    "peft-comparison",
+    "axolotl",
+    "log",
 )
 
 
@@ -344,8 +398,8 @@ def test_a_valid_input_is_read(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_only_our_own_errors_come_out(name: str, tmp_path: Path) -> None:
-    count = fuzz(named(name), tmp_path, 30 + named(name).share, random.Random(f"{SEED} {name}"))
-    if name != "index":
+    count = fuzz(named(name), tmp_path, named(name).few + named(name).share, random.Random(f"{SEED} {name}"))
+    if name != "index" and named(name).few > 9:
         assert count.outcomes.total() > count.outcomes["read"], "some inputs are refused"
     assert not count.faults, count.faults[0]
     assert not count.outcomes["silent"], "every error says something"

@@ -35,6 +35,7 @@ class Unknown:
         of: how many there are.
         offered: of how many it could be worked out.
         scores: for ``loss``, what the runs were scored by.
+        like: a column of the source that is called almost so.
     """
 
     column: str
@@ -42,6 +43,7 @@ class Unknown:
     of: int
     offered: int = 0
     scores: tuple[str, ...] = ()
+    like: str = ""
 
     @property
     def what(self) -> str:
@@ -53,6 +55,11 @@ class Unknown:
     @property
     def way(self) -> str:
         """The flags that give it."""
+        like = f"--column {self.like}={self.column}, if that is it, or " if self.like else ""
+        return like + self._ways
+
+    @property
+    def _ways(self) -> str:
         if self.column == "loss":
             scores = ", ".join(self.scores[:MOST]) or "none was written down: evaluate the runs"
             return f"say which score it is: --loss NAME, or --loss '1 - NAME' where higher is better; scores: {scores}"

@@ -241,7 +241,10 @@ def _unknown(runs: list[Found], frame: pd.DataFrame, ask: Ask) -> list[Unknown]:
             continue
         lacking = [run for run, gone in zip(runs, missing, strict=True) if gone]
         offered = sum(column in run.offers for run in lacking)
-        found.append(Unknown(column, tuple(run.run for run in lacking), len(runs), offered, _scores(lacking)))
+        told = {name for run in lacking for name in (*run.facts, *run.config, *run.scores)} - {column}
+        like = min((name for name in told if name.casefold() == column), default="")
+        lack = tuple(run.run for run in lacking)
+        found.append(Unknown(column, lack, len(runs), offered, _scores(lacking), like))
     return found
 
 

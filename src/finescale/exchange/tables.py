@@ -28,27 +28,27 @@ def _write_lines(frame: pd.DataFrame, path: Path) -> None:
             out.write(json.dumps(cells, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def check_table(path: Path, sources: Sequence[Path] = ()) -> None:
-    """Refuse a place where no table can be written, before anything is read.
+def check_table(path: Path, sources: Sequence[Path] = (), option: str = "--out") -> None:
+    """Refuse a place where no table can be written, before anything is read; ``option`` is what named it.
 
     Raises:
         InputError: another kind of file, a folder that is not there, or one of the sources.
     """
     if path.suffix not in WRITERS:
-        raise InputError(Fault(f"--out {path}", "is no kind of table", near(path.suffix, WRITERS)))
+        raise InputError(Fault(f"{option} {path}", "is no kind of table", near(path.suffix, WRITERS)))
     if not path.parent.is_dir():
-        raise InputError(Fault(f"--out {path}", "is in a folder that is not there", "make it first"))
+        raise InputError(Fault(f"{option} {path}", "is in a folder that is not there", "make it first"))
     if path.resolve() in {source.resolve() for source in sources}:
-        raise InputError(Fault(f"--out {path}", "is what is read", "name another file"))
+        raise InputError(Fault(f"{option} {path}", "is what is read", "name another file"))
 
 
-def write_table(frame: pd.DataFrame, path: Path) -> None:
+def write_table(frame: pd.DataFrame, path: Path, option: str = "--out") -> None:
     """Write a table, whole or not at all.
 
     Raises:
         InputError: it cannot be written there, or holds what such a file cannot; nothing is left.
     """
-    check_table(path)
+    check_table(path, option=option)
     aside = path.with_name(path.name + ".part")
     try:
         aside.unlink(missing_ok=True)  # a link of that name is not written through

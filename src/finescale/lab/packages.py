@@ -55,7 +55,9 @@ def packaged(name: str) -> PublicBase:
     """
     label = name.removeprefix(PREFIX)
     if label not in PACKAGES:
-        raise InputError(Fault(name, "is no package known to ship weights", near(label, PACKAGES)))
+        raise InputError(
+            Fault(name, "is no package known to ship weights", near(name, [PREFIX + known for known in PACKAGES]))
+        )
     known = PACKAGES[label]
     size = count(known.shape)
     return PublicBase(

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from finescale.core import FACTORS
-from finescale.errors import Fault, Faults, InputError, collecting, near
+from finescale.errors import Fault, Faults, InputError, collecting, near, nearest
 from finescale.stats import units
 from finescale.stats.logs import better_when_higher, log_in
 from finescale.stats.paths import file_there
@@ -194,7 +194,19 @@ def load_frame(source: str | Path | pd.DataFrame) -> pd.DataFrame:
     except Exception as error:  # parsers meet a damaged file with whatever they stumble on first
         what = f"cannot be read: {type(error).__name__}: {error}"
         raise InputError(Fault(str(path), what, f"check that it is {path.suffix[1:]}")) from error
+    _check_separator(path, frame)
     return frame
+
+
+def _check_separator(path: Path, frame: pd.DataFrame) -> None:
+    """Refuse a CSV file whose columns were not told apart, as spreadsheets in much of Europe write it."""
+    head = str(frame.columns[0]) if len(frame.columns) else ""
+    mark = next((mark for mark in (";", "\t", "|") if head.count(mark)), "")
+    if path.suffix == ".csv" and mark and len(frame.columns) <= 2:
+        what = f"has columns apart by {mark!r}, not by commas: {head[:60]!r}"
+        read = f"pandas.read_csv({path.name!r}, sep={mark!r}, decimal=',')"
+        way = f"save it with commas, or in Python: {read}.to_csv('runs.csv', index=False)"
+        raise InputError(Fault(str(path), what, way))
 
 
 def _check_renames(frame: pd.DataFrame, columns: dict[str, str]) -> None:
@@ -232,25 +244,45 @@ def _check_columns(frame: pd.DataFrame, places: Places, faults: Faults) -> None:
         faults.add(f"column {name!r}", f"is there {names.count(name)} times", "keep one")
     for name in ("examples", "loss"):
         if name not in frame:
-            faults.add(
-                f"column {name!r}",
-                "is missing",
-                f"say which one it is: columns={{'THEIRS': {name!r}}}, or --column THEIRS={name} on the command line; "
-                f"the table has {', '.join(names)}",
-            )
+            close = nearest(name, names)
+            like, theirs = (f"is it {close!r}? ", close) if close is not None else ("", "THEIRS")
+            way = f"say which one it is: columns={{{theirs!r}: {name!r}}}, or --column {theirs}={name}"
+            way += f" on the command line; the table has {', '.join(names)}"
+            faults.add(f"column {name!r}", "is missing", like + way)
     for name in (*FACTORS, "loss"):
         if names.count(name) == 1:
             numbers = pd.to_numeric(frame[name], errors="coerce")
             wrong = frame.index[numbers.isna() & frame[name].notna()]
             if len(wrong):
                 what, first = f"is not a number in {places(wrong)}", f"first: {frame[name][wrong[0]]!r}"
-                faults.add(f"column {name!r}", what, first)
+                faults.add(f"column {name!r}", what, first + _spelling(str(frame[name][wrong[0]])))
+    _check_thousands(frame, places, faults)
     for name in (*KEYS, "seed", "flag"):
         if names.count(name) == 1 and not (plain := frame[name].map(_is_scalar).astype(bool)).all():
             where = places(frame.index[~plain])
             faults.add(f"column {name!r}", f"is a list or a table in {where}", "give one word or number a cell")
     if not len(frame):
         faults.add("table", "has no rows", "give at least one run")
+
+
+def _spelling(text: str) -> str:
+    """How a number should have been written that is written as in other languages; nothing for other words."""
+    if re.fullmatch(r"\s*\d{1,3}(?:[.\s\u00a0\u202f'’]\d{3})+\s*", text):
+        return "; thousands are written 1024 or 1,024"
+    return "; decimals are written with a point" if re.fullmatch(r"\s*\d+,\d+\s*", text) else ""
+
+
+def _check_thousands(frame: pd.DataFrame, places: Places, faults: Faults) -> None:
+    """Examples of up to three decimals: 1.024 is a thousand and some in much of Europe, and one here."""
+    if list(frame.columns).count("examples") != 1:
+        return
+    numbers = pd.to_numeric(frame["examples"], errors="coerce").to_numpy(dtype=float)
+    parts = np.isfinite(numbers) & (numbers % 1 != 0) & (np.abs(numbers) < 1e6)
+    parts &= np.isclose(np.round(1000 * numbers), 1000 * numbers, rtol=1e-12, atol=0)
+    rows = frame.index[parts]
+    if len(rows):
+        what = f"is {frame['examples'][rows[0]]} in {places(rows)}, and examples are whole"
+        faults.add("column 'examples'", what, "thousands are written 1024 or 1,024, not with a point")
 
 
 def _is_scalar(cell: Any) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +64,26 @@ def write(frame: pd.DataFrame, title: str, to: str) -> str:
         section = _section(usable, best)
         text = SECTION.sub(lambda _: section, card.text) if SECTION.search(card.text) else f"{card.text}\n\n{section}\n"
         card.text = text
-        card.save(path)
+        _save(path, str(card))
     except (OSError, ValueError) as error:
         raise InputError(Fault(to, f"cannot be a model card: {error}", "name another file")) from error
     return f"the section of {len(usable)} runs in {to}"
+
+
+def _save(path: Path, text: str) -> None:
+    """Write a card, whole or not at all, with one kind of line ends: those it had."""
+    ends = "\r\n" if path.is_file() and b"\r\n" in path.read_bytes() else "\n"
+    aside = path.with_name(f"{path.name}.part")
+    try:
+        aside.unlink(missing_ok=True)  # a link of that name is not written through
+        with aside.open("w", encoding="utf-8", newline="") as file:
+            file.write(text.replace("\r\n", "\n").replace("\n", ends))
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        with suppress(OSError):  # there is none to take away
+            aside.unlink()
 
 
 def _best(usable: pd.DataFrame) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ def write(frame: pd.DataFrame, title: str, to: str) -> str:
     Raises:
         InputError: it cannot be written there.
     """
-    write_table(frame, Path(to))
+    write_table(frame, Path(to), "--to")
     return f"{len(frame)} runs in {to}"
 
 
