@@ -104,7 +104,7 @@ keep = "scores"
 
 @dataclass(frozen=True)
 class Reader:
-    """A way in: valid contents, how they are spoilt, what reads them from a folder, how many of them in the fast tier."""
+    """A way in: valid contents, how they are spoilt, what reads them from a folder, how many in the fast tier."""
 
     name: str
     seeds: tuple[bytes, ...]

@@ -15,6 +15,8 @@ from finescale.exchange.events import FILES, Events, read_events
 from finescale.exchange.found import number
 
 _SPEED, _TIME = 5e-4, 5e-5  # half of the last digit that transformers' ``speed_metrics`` keeps of each
+MOST_STEPS = 1e12
+"""A step beyond it is damage."""
 _CARD = re.compile(r"^- (\w+): (\S.*)$", re.M)
 _FRONT = re.compile(r"\A---\n(.*?)\n---\n", re.S)
 
@@ -26,13 +28,13 @@ def gaps(steps: Sequence[float], end: float | None = None, interval: float | Non
     last may stand anywhere, since both can be made besides; of two, or one, only an early end can show. Where the
     ``interval`` is known, a history that was thinned evenly shows too.
     """
-    every = sorted({step for step in steps if step > 0})
+    every = sorted({step for step in steps if 0 < step < MOST_STEPS})
     if not every:
         return ""
     inner = [later - earlier for earlier, later in pairwise(every)]
     least = interval or min(inner[:-1] or inner or every)
     lost = sum(max(round(gap / least) - 1, 0) for gap in inner) if len(every) > 2 or interval else 0
-    late = end is not None and end - every[-1] >= 2 * least
+    late = end is not None and end < MOST_STEPS and end - every[-1] >= 2 * least
     said = []
     if lost:
         said.append(f"lacks {lost} of {lost + len(every)} evaluations, if they were made at one interval")
@@ -49,13 +51,16 @@ def interval_of(points: Sequence[tuple[float, float | None]], asked: float | Non
         asked: its ``eval_steps``, which says something only where it evaluated by steps, not by epochs. It did where
             the steps are multiples of it, and by epochs where they are whole epochs.
     """
-    steps = sorted(step for step, _ in points if step > 0)
+    points = [(step, epoch) for step, epoch in points if 0 < step < MOST_STEPS]
+    steps = sorted(step for step, _ in points)
     inner = steps[:-1] or steps  # the last may be made besides
     by_steps = bool(asked and asked >= 1 and inner and all(step % asked == 0 for step in inner))
     if by_steps and any(later - earlier == asked for earlier, later in pairwise([0.0, *steps])):
         return asked
     epochs = [(step, epoch) for step, epoch in points if step in inner]
-    if epochs and all(epoch and abs(epoch - round(epoch)) < 1e-6 for _, epoch in epochs):
+    if epochs and all(
+        epoch and math.isfinite(epoch) and round(epoch) and abs(epoch - round(epoch)) < 1e-6 for _, epoch in epochs
+    ):
         step, epoch = epochs[-1]
         return step / round(epoch or 1)
     return asked if by_steps else None
