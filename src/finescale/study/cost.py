@@ -94,9 +94,14 @@ def step_memory(
         each = length(spec.task, spec.method)
         evaluated = _evaluated(spec, each, shapes[spec.base].context, probes) if whole else 1
         batch, shape = spec.recipe.batch_examples if whole else 1, shapes[spec.base]
-        rows = math.ceil(batch * each / shape.context)
+        rows = packed_rows(batch, each, shape.context)
         return tuning_memory(shape, spec.method, spec.recipe, rows, evaluated, checkpointing=checkpointing)
     return None
+
+
+def packed_rows(examples: int, each: int, row: int) -> int:
+    """Rows that so many examples of ``each`` tokens are packed in: none is cut, so what is left of a row is empty."""
+    return math.ceil(examples / max(1, row // each))
 
 
 def tuning_memory(
@@ -130,13 +135,13 @@ def tuning_memory(
 def _evaluated(spec: RunSpec | RateSearch, each: int, row: int, probes: Iterable[ProbeSpec]) -> int:
     """Rows of the largest batch of evaluation: of the task's own dev and test sets, or of a probe."""
     held = max(spec.task.dev_examples, spec.task.test_examples)
-    batches = [min(EVALUATED, held) * each]
+    batches = [packed_rows(min(EVALUATED, held), each, row)]
     asked = spec.evaluate.probes if isinstance(spec, RunSpec) else ()
     for probe in probes:
         if probe.name in asked:
             told = {"translation": probe.shots * USUAL_SHOT + each, "text": row // 2, "task": row}[probe.kind]
-            batches.append(min(EVALUATED, probe.examples) * min(row, told))
-    return math.ceil(max(batches) / row)
+            batches.append(packed_rows(min(EVALUATED, probe.examples), min(row, told), row))
+    return max(batches)
 
 
 def kept_disk(method: MethodSpec, shape: Shape, keep: str) -> int:

@@ -15,7 +15,7 @@ from finescale.lab.ladder import LIBRARIES, Memory, count, train_flops
 from finescale.study import store
 from finescale.study.backends import Setup
 from finescale.study.backends.local import LocalBackend
-from finescale.study.cost import EVALUATED, tuning_memory
+from finescale.study.cost import EVALUATED, packed_rows, tuning_memory
 from finescale.study.families import params_of
 from finescale.study.files import FileTask
 from finescale.study.lock import Study, write_lock
@@ -278,7 +278,7 @@ def _memory(run: RunSpec, base: Any, found: dict[str, Any], checkpointing: bool,
     if each is not None:
         shape = shape.model_copy(update={"context": max(shape.context, each)})
         held = min(EVALUATED, max(found["dev"], found["test"]))
-        batch, read = (-(-many // (shape.context // each)) for many in (run.recipe.batch_examples, held))
+        batch, read = (packed_rows(many, each, shape.context) for many in (run.recipe.batch_examples, held))
     beyond = params_of(base).total - count(base.shape).total
     return tuning_memory(shape, run.method, run.recipe, batch, read, found["precision"], beyond, checkpointing)
 
