@@ -47,12 +47,13 @@ def init(
 
     wanted = Wanted(data, listed(models), listed(methods), dev, test, template, target, price, hourly)
     found = propose(folder, wanted, told_line)
+    seen = [*found.seen.sentences(), *([found.reading] if found.reading else [])]
     if as_json:
         design = vars(found.design) | {"runs": found.design.runs}
-        said = {"folder": str(folder), "seen": found.seen.sentences(), "design": design, "plan": found.plan.to_dict()}
+        said = {"folder": str(folder), "seen": seen, "design": design, "plan": found.plan.to_dict()}
         say(said)
         return
-    out.print("\n".join([f"What {data.name} holds", *(f"  {line}" for line in found.seen.sentences())]), soft_wrap=True)
+    out.print("\n".join([f"What {data.name} holds", *(f"  {line}" for line in seen)]), soft_wrap=True)
     out.print(f"The pilot: {found.design.runs} runs", soft_wrap=True)
     cost = str(found.plan).partition("\nThe design")[0]  # what the design can tell is asked of a whole study
     out.print("\n".join(f"  {line}" for line in cost.splitlines()), soft_wrap=True)

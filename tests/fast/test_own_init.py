@@ -125,6 +125,21 @@ def test_what_is_held_out_is_a_share_of_different_prompts_and_rows_beside_it_are
     assert sum(found.seen.rows.values()) + sum(found.seen.repeats.values()) == pytest.approx(len(rows), abs=12)
 
 
+def test_that_a_chat_template_is_not_applied_is_said_on_screen_and_in_the_file(
+    tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    turns = [
+        {"messages": [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["completion"]}]}
+        for row in dates(200)
+    ]
+    data = write(tmp_path / "chats.jsonl", turns)
+    assert call(["init", str(tmp_path / "mine"), "--data", str(data), "--models", model, "--methods", "lora"]) == 0
+    assert "a model's own chat template is not applied" in capsys.readouterr().out
+    assert "# conversations are written as lines" in (tmp_path / "mine" / "study.toml").read_text()
+    plain = propose.propose(tmp_path / "plain", Wanted(write(tmp_path / "p.jsonl", dates(200)), (model,), ("lora",)))
+    assert plain.reading == ""
+
+
 def test_an_optional_field_may_be_empty_and_what_is_wrong_is_told_together(tmp_path: Path, model: str) -> None:
     rows: list[dict[str, Any]] = [
         {"instruction": row["prompt"], "input": "" if i % 2 else "as digits", "output": row["completion"]}

@@ -39,6 +39,12 @@ LAYOUTS = (
 )
 
 
+CONVERSATIONS = (
+    "conversations are written as lines (System: …, User: …, Assistant:): a model's own chat template is not applied"
+)
+"""What anybody has to know who gives conversations to a model that was tuned on another form of them."""
+
+
 @dataclass(frozen=True)
 class Form:
     """How rows are read: a template over fields, the target, the languages, and columns left unused on purpose."""
@@ -53,6 +59,11 @@ class Form:
         """Fields each row must have."""
         of_language = [LANGUAGE] if len(self.languages) > 1 else []
         return list(dict.fromkeys([*template_fields(self.template), self.target, *of_language]))
+
+
+def is_conversation(template: str | None, target: str | None) -> bool:
+    """Whether rows so read are conversations, told as lines."""
+    return (template, target) == (LAYOUTS[0].template, LAYOUTS[0].target)
 
 
 def digest(paths: Mapping[str, Path]) -> str:

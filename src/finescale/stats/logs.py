@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -92,11 +94,23 @@ def _codes(frame: pd.DataFrame, keys: list[str]) -> np.ndarray[tuple[int], np.dt
     return frame[keys].astype(str).groupby(keys, sort=False).ngroup().to_numpy().astype(np.int64)
 
 
+def floats(column: pd.Series) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """A column's numbers (N,); what is none, or beyond every float, is NaN."""
+    return np.array([_float(cell) for cell in column], dtype=float)
+
+
+def _float(cell: Any) -> float:
+    try:
+        return float(cell)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
 def _counts_steps(frame: pd.DataFrame, column: str, codes: np.ndarray[tuple[int], np.dtype[np.int64]]) -> bool:
     """Whether examples are so many times the steps in every part, at even steps: rows that were seen so far."""
     if list(frame.columns).count("examples") != 1:
         return False
-    step, seen = (pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=float) for name in (column, "examples"))
+    step, seen = (floats(frame[name]) for name in (column, "examples"))
     told = False
     for code in np.unique(codes):
         mine = (codes == code) & (step > 0) & (seen > 0)
@@ -116,7 +130,7 @@ def _rising(
 
     Runs without a name whose steps happen to differ are no log, since some of those would fall.
     """
-    step = pd.to_numeric(frame[column], errors="coerce").to_numpy(dtype=float)
+    step = floats(frame[column])
     found: list[np.ndarray[tuple[int], np.dtype[np.intp]]] = []
     for code in np.unique(codes):
         rows = np.flatnonzero((codes == code) & np.isfinite(step))

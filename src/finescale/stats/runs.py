@@ -15,7 +15,7 @@ import pandas as pd
 from finescale.core import FACTORS
 from finescale.errors import Fault, Faults, InputError, collecting, near, nearest
 from finescale.stats import units
-from finescale.stats.logs import better_when_higher, log_in
+from finescale.stats.logs import better_when_higher, floats, log_in
 from finescale.stats.paths import file_there
 
 # A table made of copies would say so thousands of times.
@@ -276,7 +276,7 @@ def _check_thousands(frame: pd.DataFrame, places: Places, faults: Faults) -> Non
     """Examples of up to three decimals: 1.024 is a thousand and some in much of Europe, and one here."""
     if list(frame.columns).count("examples") != 1:
         return
-    numbers = pd.to_numeric(frame["examples"], errors="coerce").to_numpy(dtype=float)
+    numbers = floats(frame["examples"])
     parts = np.isfinite(numbers) & (numbers % 1 != 0) & (np.abs(numbers) < 1e6)
     parts &= np.isclose(np.round(1000 * numbers), 1000 * numbers, rtol=1e-12, atol=0)
     rows = frame.index[parts]

@@ -93,9 +93,10 @@ class Design:
 
 @dataclass(frozen=True)
 class Proposal:
-    """A pilot as it was written: where, what was seen in the file, its design and its plan."""
+    """A pilot as it was written: where, how its rows are read where that may surprise, what was seen, design, plan."""
 
     folder: Path
+    reading: str
     seen: Look
     design: Design
     plan: Summary
@@ -127,7 +128,7 @@ def propose(folder: Path, wanted: Wanted, tell: Tell = lambda line: None) -> Pro
     home = folder.absolute().parent.resolve() / folder.name
     beside = {key: os.path.relpath(path, home) for key in FILES if (path := getattr(task, key)) is not None}
     text = study_text(spec.name, task.model_copy(update=beside), design, bases, wanted, speed())
-    return Proposal(folder, seen, design, _written(folder, text, tell))
+    return Proposal(folder, _reading(task), seen, design, _written(folder, text, tell))
 
 
 # ------------------------------------------------------------------------------------------------------------- checking
@@ -347,9 +348,15 @@ def study_text(
     return "\n".join(lines) + "\n"
 
 
+def _reading(task: FileTask) -> str:
+    """How rows are read, where a user may expect something else."""
+    return own.CONVERSATIONS if own.is_conversation(task.template, task.target) else ""
+
+
 def _task_lines(task: FileTask) -> list[str]:
     told = [(key, getattr(task, key)) for key in (*FILES, "template", "target")]
     lines = [f"{key:<8} = {_text(value)}" for key, value in told if value is not None]
+    lines = [*([f"# {reading}"] if (reading := _reading(task)) else []), *lines]
     return lines + ([f"ignore   = {_list(task.ignore)}"] if task.ignore else [])
 
 
