@@ -15,7 +15,7 @@ from finescale.report.looks import of_kinds, of_sizes
 from finescale.report.series import plotted
 from finescale.study.analyse import Analysis
 
-NAMES = ("loss-against-examples", "critical-size-map")
+NAMES = ("loss-against-examples", "residuals", "calibration", "critical-size-map")
 
 
 def luminance(colour: str) -> float:
@@ -80,7 +80,7 @@ def test_a_second_task_has_a_file_of_its_own(
     two_tasks: Analysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("finescale.report.drawing.FORMATS", ("svg",))
-    names = [path.name for path in figures(two_tasks, tmp_path)]
+    names = [path.name for path in loss_against_examples(plotted(two_tasks), tmp_path)]
     assert names[2] == "loss-against-examples-2-summaries-in-french.svg"
 
 

@@ -14,11 +14,13 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from finescale.report import looks
+from finescale.report.checks_figures import calibration_figure, residuals
 from finescale.report.drawing import INK, MARKERS, SOFT, STYLE, save, slug
 from finescale.report.looks import Look
 from finescale.report.numbers import known, short
 from finescale.report.series import Plotted, Scale, plotted
 from finescale.report.versus_figures import critical_size_map
+from finescale.stats.checks import calibration
 
 if TYPE_CHECKING:
     from finescale.study.analyse import Analysis
@@ -34,7 +36,13 @@ _DASHES: dict[str, Any] = {"solid": "-", "dash": "--", "dashdot": "-.", "dot": "
 
 def figures(analysis: Analysis, folder: Path) -> list[Path]:
     """Write every figure of ``analysis`` into ``folder``; returns the files written."""
-    return [*loss_against_examples(plotted(analysis), folder), *critical_size_map(analysis.maps, folder)]
+    shown = plotted(analysis)
+    return [
+        *loss_against_examples(shown, folder),
+        *residuals(shown, folder),
+        *calibration_figure(calibration(analysis.fits), folder),
+        *critical_size_map(analysis.maps, folder),
+    ]
 
 
 def loss_against_examples(shown: Plotted, folder: Path) -> list[Path]:

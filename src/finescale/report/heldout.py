@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from finescale.report import numbers
+from finescale.report.checks import calibration_parts
 from finescale.report.markup import Html, join, tag
 from finescale.report.section import Section, listed, paragraph, plural
 from finescale.report.series import Plotted
 from finescale.report.tables import Column, cell, estimate, first, rows_of, table, telling
+from finescale.stats.checks import calibration
 
 if TYPE_CHECKING:
     from finescale.stats.fits import Fits
@@ -33,13 +35,14 @@ def held_out_section(analysis: Analysis, shown: Plotted) -> Section:
     if held.empty:
         body = paragraph("Nothing was held out of the fit, so its forecasts are untested on this task.", class_="warn")
         return Section("held-out", TITLE, "Held out", body)
+    tested = calibration(analysis.fits)
     every = tag("details", tag("summary", "Run by run"), _runs(held, shown.level), class_="spill")
     body = join(
         paragraph(_words(analysis.fits, held, shown.level)),
         _summary(held),
-        _calibration(analysis.fits),
         _rivals(analysis, shown),
         every,
+        calibration_parts(tested) if len(tested) else None,
     )
     return Section("held-out", TITLE, "Held out", body)
 
@@ -81,20 +84,6 @@ def _summary(held: pd.DataFrame) -> Html:
         Column("Furthest", lambda part: f"{numbers.significant(part['reach'].max(), 2)} ×", "beyond the support"),
     ]
     return table("Error on held-out runs, by method", columns, parts)
-
-
-LEVELS_ASKED = (0.5, 0.8, 0.9, 0.95)
-
-
-def _calibration(fits: Fits) -> Html:
-    """How often intervals of each nominal coverage held the loss: the test of the uncertainty itself."""
-    tested = [(level, fits.held_out(level)) for level in LEVELS_ASKED]
-    columns = [
-        Column("Interval", lambda item: numbers.percent(item[0]), "nominal"),
-        Column("Held the loss", lambda item: numbers.percent(_inside(item[1]).mean()), "actual"),
-        Column("Runs inside", lambda item: f"{_inside(item[1]).sum()} of {len(item[1])}"),
-    ]
-    return table("Calibration: nominal and actual coverage of held-out runs", columns, tested)
 
 
 def _rivals(analysis: Analysis, shown: Plotted) -> Html | None:

@@ -23,6 +23,7 @@ from finescale.report import aside, looks
 from finescale.report.answer import head
 from finescale.report.calculator import calculator_data, calculator_section
 from finescale.report.checklist import checklist_section
+from finescale.report.checks import calibration_data, residuals_section
 from finescale.report.claims import claims_section
 from finescale.report.crossings import crossings_section
 from finescale.report.heldout import held_out_section
@@ -42,6 +43,7 @@ SECTIONS: tuple[Callable[[Analysis, Plotted], Section], ...] = (
     calculator_section,
     loss_section,
     law_section,
+    residuals_section,
     held_out_section,
     crossings_section,
     quality_section,
@@ -57,7 +59,7 @@ SECTIONS: tuple[Callable[[Analysis, Plotted], Section], ...] = (
 )
 OF_STUDIES = frozenset({kept_section, claims_section, bases_section, text_section, cost_section})
 """Sections about what only a study knows; a page of somebody's table leaves them out, and says so."""
-SCRIPTS = (("figures.js", "laws.js", "calculator.js", "versus.js"), ("runs.js",))
+SCRIPTS = (("figures.js", "laws.js", "calculator.js", "versus.js", "checks.js"), ("runs.js",))
 """Files that are one script share their names; scripts share nothing."""
 
 
@@ -94,11 +96,12 @@ def payload(analysis: Analysis, shown: Plotted) -> dict[str, Any]:
     """
     return {
         "runs": columnar(analysis.runs),
-        "marks": columnar(shown.points[["method_label", "base_label", "held_out", "drawn"]]),
+        "marks": columnar(shown.points[["method_label", "base_label", "held_out", "drawn", "residual"]]),
         "curves": columnar(shown.curves),
         "untouched": columnar(shown.untouched),
         "scales": {task: asdict(shown.scale(task)) for task in shown.tasks()},
         "what_if": calculator_data(analysis),
+        "calibration": calibration_data(analysis),
         "versus": versus_data(analysis),
         "names": {"method": shown.methods, "base": shown.bases},
         "styles": {

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from finescale.report.numbers import short
+from finescale.stats.checks import fitted_losses
 
 if TYPE_CHECKING:
     from finescale.study.analyse import Analysis
@@ -40,7 +41,8 @@ class Plotted:
 
     Attributes:
         points: one row per run: all columns of the table of runs, ``method_label``, ``base_label``,
-            ``held_out``, and ``drawn`` (whether the page has a dot for it).
+            ``held_out``, ``drawn`` (whether the page has a dot for it), ``fitted_loss`` (of the curve without what was
+            held out) and ``residual`` (share of it by which the loss lies above).
         curves: per series a grid of ``examples`` with ``median``, ``low``, ``high`` (nats per token), ``reach``.
         untouched: ``zero_loss`` per ``task`` and ``base_label``.
         methods: labels in the order of their appearance.
@@ -86,7 +88,9 @@ def plotted(analysis: Analysis, level: float = 0.9) -> Plotted:
         base_label=_base_labels(points),
         held_out=points["run"].isin(set(analysis.fits.held_out(level).get("run", []))),
         drawn=_drawn(points["task"]),
+        fitted_loss=fitted_losses(analysis.fits, points),
     )
+    points["residual"] = (points["loss"] / points["fitted_loss"] - 1).where(points["flag"] == "")
     ordered = points.sort_values(["model_params", "pretrain_tokens"], kind="stable")
     return Plotted(
         points=points,

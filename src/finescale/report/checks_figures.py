@@ -1,0 +1,100 @@
+"""Residuals and calibration for papers, each figure with its CSV."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from finescale.report import looks
+from finescale.report.checks import WORDS, factors_of, fitted_points
+from finescale.report.drawing import INK, MARKERS, SOFT, STYLE, save, slug
+from finescale.report.looks import Look
+from finescale.report.numbers import short, ticks
+from finescale.report.series import Plotted
+
+BESIDE = 0.035
+COLUMNS = [
+    *("task", "method_label", "base_label", "model_params", "pretrain_tokens", "pet_params", "examples", "seed", "run"),
+    *("loss", "fitted_loss", "residual", "held_out"),
+]
+
+
+def residuals(shown: Plotted, folder: Path) -> list[Path]:
+    """Residuals against each factor that varies, one figure per task; nothing where nothing was fitted.
+
+    Writes ``residuals`` (with ``-2-TASK`` for a second task) as PNG, SVG, PDF and CSV; the CSV has a row per run, with
+    ``residual`` as a share of ``fitted_loss``.
+    """
+    points, written = fitted_points(shown), []
+    for index, task in enumerate(shown.tasks()):
+        own = points[points["task"] == task]
+        if len(own):
+            with mpl.rc_context(STYLE):
+                drawing = draw_residuals(own, shown.methods)
+            name = "residuals" + (f"-{index + 1}-{slug(task)}" if index else "")
+            written += save(drawing, own.reindex(columns=COLUMNS), folder, name)
+    return written
+
+
+def draw_residuals(own: pd.DataFrame, methods: list[str]) -> Figure:
+    """A panel per factor; methods side by side."""
+    names = factors_of(own) or ["examples"]
+    styles = {name: look for name, look in looks.of_kinds(methods).items() if (own["method_label"] == name).any()}
+    drawing = Figure(figsize=(1.0 + 2.7 * len(names), 2.7), layout="constrained")
+    for axes, name in zip(drawing.subplots(1, len(names), sharey=True, squeeze=False).ravel(), names, strict=True):
+        _panel(axes, own, name, styles)
+    drawing.supylabel("observed less fitted loss, %", fontsize=9, color=INK)
+    handles = [
+        Line2D([], [], linestyle="", marker=MARKERS[look.symbol], color=look.light, ms=4.5, label=name)
+        for name, look in styles.items()
+    ]
+    if own["held_out"].any():
+        ring = Line2D([], [], linestyle="", marker="o", ms=5, markeredgecolor=INK, markerfacecolor=SOFT)
+        ring.set_label("held out of the fit")
+        handles.append(ring)
+    drawing.legend(handles=handles, loc="outside upper center", ncols=len(handles), fontsize=8.5)
+    return drawing
+
+
+def _panel(axes: Axes, own: pd.DataFrame, name: str, styles: dict[str, Look]) -> None:
+    values = own[name].astype(float)
+    wide = max(values.max() / values.min(), 1.5)
+    for place, (method, look) in enumerate(styles.items()):
+        mine = own[own["method_label"] == method]
+        x = mine[name].astype(float) * wide ** (BESIDE * (place - (len(styles) - 1) / 2))
+        edge = np.where(mine["held_out"], INK, look.light)
+        axes.scatter(x, 100 * mine["residual"], 13, look.light, marker=MARKERS[look.symbol], edgecolor=edge, zorder=3)
+    axes.axhline(0, color=SOFT, linewidth=0.9)
+    axes.set(xscale="log", xlabel=WORDS[name].lower())
+    levels = sorted(set(values))
+    at = levels if len(levels) <= 5 else ticks(values.min(), values.max(), 5)
+    axes.xaxis.set_major_locator(FixedLocator(at))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+
+
+def calibration_figure(tested: pd.DataFrame, folder: Path) -> list[Path]:
+    """Nominal against actual coverage of held-out runs, as ``calibration`` in each format and CSV; nothing if none was.
+
+    Args:
+        tested: ``finescale.stats.checks.calibration``.
+    """
+    if tested.empty:
+        return []
+    with mpl.rc_context(STYLE):
+        drawing = Figure(figsize=(3.2, 3.0), layout="constrained")
+        axes = drawing.subplots()
+        level = 100 * tested["level"]
+        axes.fill_between(level, 100 * tested["low"], 100 * tested["high"], color=SOFT, alpha=0.2, linewidth=0)
+        axes.plot([0, 100], [0, 100], color=SOFT, linewidth=0.9, linestyle=(0, (4, 3)))
+        axes.plot(level, 100 * tested["actual"], color=looks.HUES_LIGHT[0], marker="o", ms=4, linewidth=1.2)
+        axes.set(xlim=(0, 100), ylim=(0, 102), xlabel="nominal coverage, %", ylabel="actual coverage, %")
+        axes.set_title(f"{int(tested['runs'].iloc[0])} runs held out", color=INK)
+    return save(drawing, tested, folder, "calibration")
