@@ -174,7 +174,7 @@ def test_packed_losses_and_gradients_are_those_of_the_examples_alone(
 def test_every_example_is_packed_once_and_rows_are_not_wider_than_asked() -> None:
     batch = examples(3, count=20)
     packed = pack(batch, row=24)
-    assert packed.ids_BT.shape[1] == 24
+    assert packed.ids_BT.shape[1] <= 24
     assert packed.tokens == sum(len(e.prompt) + len(e.target) for e in batch)
     for index, example in enumerate(batch):
         assert packed.targets_N[packed.owner_N == index].tolist() == example.target.tolist()

@@ -36,6 +36,8 @@ def inject(name: str, model: Any, pet_size: int, options: Options, seed: int) ->
     import torch
     from peft import inject_adapter_in_model
 
+    from finescale.lab.fastpath import join_adapters
+
     adapter = ADAPTERS[name]
     config = adapter.config(model, pet_size, options)
     model.requires_grad_(False)
@@ -48,6 +50,7 @@ def inject(name: str, model: Any, pet_size: int, options: Options, seed: int) ->
     for parameter in trainable.values():
         parameter.data = parameter.data.to(dtype)
         parameter.requires_grad_(True)
+    join_adapters(model)
     return trainable
 
 

@@ -11,12 +11,16 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from types import MethodType
 from typing import Any, cast
 
 import torch
 from torch import nn
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
+from transformers.models.arcee.modeling_arcee import ArceeDecoderLayer
+from transformers.models.llama import modeling_llama
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 ATTENTION = "finescale_bmm"
 CHUNK = 512
@@ -96,11 +100,16 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, h_ND: torch.Tensor, weight_VD: torch.Tensor, targets_N: torch.Tensor, weights_N: torch.Tensor
+        ctx: Any,
+        h_ND: torch.Tensor,
+        weight_VD: torch.Tensor,
+        targets_N: torch.Tensor,
+        weights_N: torch.Tensor,
+        learns: bool,
     ) -> torch.Tensor:
         nats_N = torch.empty(len(targets_N), dtype=torch.float32)
-        d_h = torch.empty_like(h_ND) if ctx.needs_input_grad[0] else None
-        d_weight = torch.zeros_like(weight_VD) if ctx.needs_input_grad[1] else None
+        d_h = torch.empty_like(h_ND) if learns and ctx.needs_input_grad[0] else None
+        d_weight = torch.zeros_like(weight_VD) if learns and ctx.needs_input_grad[1] else None
         for start in range(0, len(targets_N), CHUNK):
             part = slice(start, start + CHUNK)
             h, targets = h_ND[part], targets_N[part, None]
@@ -130,6 +139,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             None if d_weight is None else d_weight * scale.to(d_weight.dtype),
             None,
             None,
+            None,
         )
 
 
@@ -138,10 +148,115 @@ def linear_cross_entropy(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Weighted sum of nats (differentiable in ``h`` and ``weight``) and the nats of each token (not differentiable)."""
     node = cast(Any, _LinearCrossEntropy)
-    return cast("tuple[torch.Tensor, torch.Tensor]", node.apply(h_ND, weight_VD, targets_N, weights_N))
+    learns = (
+        torch.is_grad_enabled()
+    )  # inside the node it never is, and a weight says that it needs a gradient regardless
+    return cast("tuple[torch.Tensor, torch.Tensor]", node.apply(h_ND, weight_VD, targets_N, weights_N, learns))
+
+
+class _Rotary(torch.autograd.Function):
+    """x · cos + (x turned by a quarter) · sin over the halves of K; its gradient turns the other way."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(cos, sin)
+        return _turned(x, cos, sin, 1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        cos, sin = ctx.saved_tensors
+        return _turned(grads[0], cos, sin, -1), None, None
+
+
+def _turned(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, way: int) -> torch.Tensor:
+    out, half = x * cos, x.shape[-1] // 2
+    out[..., :half].addcmul_(x[..., half:], sin[..., :half], value=-way)
+    out[..., half:].addcmul_(x[..., :half], sin[..., half:], value=way)
+    return out
+
+
+def _rotate(
+    q: torch.Tensor, k: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, unsqueeze_dim: int = 1
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rotary positions (Su et al. 2021, arXiv 2104.09864) in the signature of transformers' Llama."""
+    cos, sin = cos.unsqueeze(unsqueeze_dim), sin.unsqueeze(unsqueeze_dim)
+    turn = cast(Any, _Rotary).apply
+    return turn(q, cos, sin), turn(k, cos, sin)
+
+
+class _LowRank(torch.autograd.Function):
+    """x Wᵀ + b + s · (x Aᵀ) Bᵀ in one node, W frozen: no pass over the output for the scale, none for the sum."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        a_RD: torch.Tensor,
+        b_ER: torch.Tensor,
+        scale: float,
+    ) -> torch.Tensor:
+        x_ND = x.reshape(-1, x.shape[-1])
+        out = x_ND @ weight.T if bias is None else torch.addmm(bias, x_ND, weight.T)
+        low_NR = x_ND @ a_RD.T
+        out.addmm_(low_NR, b_ER.T, alpha=scale)
+        ctx.save_for_backward(x_ND, low_NR, weight, a_RD, b_ER)
+        ctx.scale, ctx.shape = scale, x.shape
+        return out.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x_ND, low_NR, weight, a_RD, b_ER = ctx.saved_tensors
+        d_NE = grads[0].reshape(-1, grads[0].shape[-1])
+        d_low = (d_NE @ b_ER).mul_(ctx.scale)
+        d_x = (d_NE @ weight).addmm_(d_low, a_RD).view(ctx.shape) if ctx.needs_input_grad[0] else None
+        return d_x, None, None, d_low.T @ x_ND, (d_NE.T @ low_NR).mul_(ctx.scale), None
+
+
+def _low_rank(layer: Any, x: torch.Tensor) -> torch.Tensor:
+    """What PEFT's LoRA layer computes, where it holds one adapter and nothing else."""
+    (name,) = layer.active_adapters
+    base, a, b = layer.base_layer, layer.lora_A[name].weight, layer.lora_B[name].weight
+    found = cast(Any, _LowRank).apply(x, base.weight, base.bias, a, b, layer.scaling[name])
+    return cast(torch.Tensor, found)
+
+
+def join_adapters(model: nn.Module) -> None:
+    """Have plain LoRA layers compute base and adapter as one node; others are left as PEFT has them."""
+    from peft.tuners.lora.layer import Linear
+
+    for layer in model.modules():
+        if type(layer) is Linear and type(layer.base_layer) is nn.Linear and not layer.lora_variant:
+            layer.forward = MethodType(_low_rank, layer)
+
+
+def _last_layer(layer: Any, hidden_states: torch.Tensor, loss_at: torch.Tensor | None = None, **rest: Any) -> Any:
+    """A Llama layer whose feed-forward works at the positions in ``loss_at`` alone, as nothing reads the others."""
+    attended, _ = layer.self_attn(hidden_states=layer.input_layernorm(hidden_states), **rest)
+    h = hidden_states + attended
+    if loss_at is not None:
+        h = h.flatten(0, 1)[None, loss_at]
+    return h + layer.mlp(layer.post_attention_layernorm(h))
+
+
+def end_at_loss(model: Any) -> None:
+    """Have a Llama's last layer end at the positions that carry loss, where ``loss_at`` names them; others are left."""
+    layers = getattr(model.base_model, "layers", None)
+    if layers and isinstance(layers[-1], (LlamaDecoderLayer, ArceeDecoderLayer)):
+        layers[-1].forward = MethodType(_last_layer, layers[-1])
+
+
+def trunk(model: Any, at_N: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
+    """Last hidden states at the positions ``at_N`` of the flattened rows, (N, D), of any model with a trunk."""
+    layers = getattr(model.base_model, "layers", None)
+    if layers and getattr(layers[-1].forward, "__func__", None) is _last_layer:
+        return cast(torch.Tensor, model.base_model(**inputs, loss_at=at_N).last_hidden_state[0])
+    return cast(torch.Tensor, model.base_model(**inputs).last_hidden_state.flatten(0, 1)[at_N])
 
 
 def install() -> None:
-    """Register the attention with transformers; safe to call more than once."""
+    """Register the attention with transformers and give its Llama the joined rotation; safe to call more than once."""
     AttentionInterface.register(ATTENTION, _bmm_attention)
     AttentionMaskInterface.register(ATTENTION, eager_mask)
+    modeling_llama.apply_rotary_pos_emb = _rotate

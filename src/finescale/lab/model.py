@@ -74,6 +74,7 @@ def build(shape: Shape, seed: int) -> CausalLM:
     )
     net = made(config)
     _initialise(net, torch.Generator().manual_seed(seed))
+    fastpath.end_at_loss(net)
     return net
 
 
@@ -115,6 +116,7 @@ def load(folder: Path, opening: Opening = Opening()) -> CausalLM:
         use_safetensors=True,
         trust_remote_code=opening.trust,
     ).eval()
+    fastpath.end_at_loss(model)
     if opening.checkpointing:
         _keep_no_activations(model)
     return model
@@ -210,6 +212,6 @@ def nats(
         logits_NV = model(**inputs).logits.flatten(0, 1)[packed.at_N].float()
         nats_N = torch.nn.functional.cross_entropy(logits_NV, packed.targets_N, reduction="none")
         return (nats_N * weights_N).sum(), nats_N.detach()
-    h_ND = model.base_model(**inputs).last_hidden_state.flatten(0, 1)[packed.at_N]
+    h_ND = fastpath.trunk(model, packed.at_N, inputs)
     head = model.get_output_embeddings().weight
     return fastpath.linear_cross_entropy(h_ND, head, packed.targets_N, weights_N)

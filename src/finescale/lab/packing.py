@@ -1,6 +1,8 @@
 """Several examples in one row, each blind to the others, so that short pairs do not pay for padding.
 
-The loss and its gradients are those of the examples on their own (tested). Batch size stays a number of examples; a row
+A soft prompt stands once at the head of a row, since it sees nothing but itself: every example of the row looks back at
+it, and its positions are those it would have before that example. The loss and its gradients are those of the examples
+on their own (tested). Batch size stays a number of examples; a row
 is only how they are laid out.
 
 Shape suffixes: B rows, T positions, N positions that carry loss.
@@ -14,6 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+EMPTY, SHARED = -1, -2
+"""Marks of positions that belong to no example: padding, and a soft prompt that all of a row look back at."""
 
 
 @dataclass(frozen=True)
@@ -53,23 +58,23 @@ def pack(examples: Sequence[Example], row: int, prefix: int = 0) -> Packed:
 
     Args:
         examples: the batch; order is kept in ``owner_N``.
-        row: tokens per row.
-        prefix: length of a soft prompt put before every example.
+        row: tokens per row, a soft prompt not counted.
+        prefix: length of the soft prompt at the head of every row.
     """
-    lengths = [prefix + len(e.prompt) + len(e.target) for e in examples]
-    row = max(row, *lengths)
-    homes, rows = _first_fit(lengths, row)
-    ids, slots, positions = (np.zeros((rows, row), np.int64) for _ in range(3))
+    lengths = [len(e.prompt) + len(e.target) for e in examples]
+    homes, rows, row = _layout(lengths, max(row, *lengths))
+    ids, slots, positions = (np.zeros((rows, prefix + row), np.int64) for _ in range(3))
     slots -= 1
-    segment = np.full((rows, row), -1, np.int64)
+    slots[:, :prefix] = positions[:, :prefix] = np.arange(prefix)
+    segment = np.full((rows, prefix + row), EMPTY, np.int64)
+    segment[:, :prefix] = SHARED
     at, targets, owner = [], [], []
     for index, (example, (b, start)) in enumerate(zip(examples, homes, strict=True)):
-        length, first = lengths[index], prefix + len(example.prompt)
-        ids[b, start + prefix : start + length] = np.concatenate([example.prompt, example.target])
-        slots[b, start : start + prefix] = np.arange(prefix)
-        positions[b, start : start + length] = np.arange(length)
+        start, length, first = start + prefix, lengths[index], len(example.prompt)
+        ids[b, start : start + length] = np.concatenate([example.prompt, example.target])
+        positions[b, start : start + length] = prefix + np.arange(length)
         segment[b, start : start + length] = index
-        at.append(b * row + start + np.arange(first - 1, length - 1))
+        at.append(b * (prefix + row) + start + np.arange(first - 1, length - 1))
         targets.append(example.target)
         owner.append(np.full(len(example.target), index))
     return Packed(
@@ -101,6 +106,16 @@ def rows_of_text(ids_BT: NDArray[np.int64]) -> Packed:
     )
 
 
+def _layout(lengths: Sequence[int], row: int) -> tuple[list[tuple[int, int]], int, int]:
+    """Homes, rows and their width: as few rows as a width of ``row`` allows, then as narrow as these rows can be."""
+    homes, rows = _first_fit(lengths, row)
+    for narrower in range(max(-(-sum(lengths) // rows), *lengths), row):
+        found, needed = _first_fit(lengths, narrower)
+        if needed == rows:
+            return found, rows, narrower
+    return homes, rows, row
+
+
 def _first_fit(lengths: Sequence[int], row: int) -> tuple[list[tuple[int, int]], int]:
     """Give each length a (row, start); returns the homes in the given order and the number of rows."""
     used: list[int] = []
@@ -116,8 +131,9 @@ def _first_fit(lengths: Sequence[int], row: int) -> tuple[list[tuple[int, int]],
 
 
 def _block_diagonal(segment_BT: NDArray[np.int64]) -> torch.Tensor:
-    """Additive mask: 0 where the same example looks back at itself, the lowest fp32 elsewhere."""
+    """Additive mask: 0 where an example looks back at itself or at the soft prompt, far below 0 elsewhere."""
     segment = torch.from_numpy(segment_BT)
-    same = (segment[:, :, None] == segment[:, None, :]) & (segment >= 0)[:, :, None]
+    seen = (segment[:, :, None] == segment[:, None, :]) | (segment == SHARED)[:, None, :]
+    same = seen & (segment != EMPTY)[:, :, None]
     allowed = same & torch.ones(same.shape[1:], dtype=torch.bool).tril()
     return torch.zeros(allowed.shape).masked_fill_(~allowed, -1e9)[:, None]
