@@ -2,12 +2,12 @@
 
 ``python benchmarks/steps.py [--rungs l,2xl] [--rounds 6]``. Batches of 16 made pairs of 10 to 80 tokens, on one thread.
 Both sides take forward, backward and an AdamW step in turn on the same batches, and the least time of a batch over the
-rounds counts, as a neighbour only ever adds. The rival pads to the longest pair of a batch and computes all logits. FLOPs
-are 6 per parameter and real token (4 where the base is frozen), so padding earns nothing; the ceiling is the best of
-this machine's fp32 products of 1024 × 1024 matrices in the same run.
+rounds counts, as a neighbour only ever adds. The rival pads to the longest pair of a batch and computes all logits.
+FLOPs are 6 per parameter and real token (4 where the base is frozen), so padding earns nothing; the ceiling is the best
+of this machine's fp32 products of 1024 × 1024 matrices in the same run.
 
-The last table says how much less time a pair takes where several runs on one frozen base share a pass: batches 2, 4 and 8
-times as large under one adapter, which is more than separate adapters in one pass could save.
+The last table says how much less time a pair takes where several runs on one frozen base share a pass: batches 2, 4 and
+8 times as large under one adapter, which is more than separate adapters in one pass could save.
 """
 
 from __future__ import annotations
