@@ -66,6 +66,13 @@ def until(check: Callable[[], Any], seconds: float = 15.0) -> Any:
 
 def show(browser: Any, address: str, width: int = 1600, scheme: str = "light") -> None:
     """Open a page at a width and colour scheme, and wait until every panel is drawn."""
+    visit(browser, address, width, scheme)
+    draw_all(browser)
+    assert until(lambda: browser.execute_script(DRAWN)), f"panels were not drawn: {browser.get_log('browser')}"
+
+
+def visit(browser: Any, address: str, width: int = 1600, scheme: str = "light") -> None:
+    """Open a page as a reader does: figures far below wait."""
     browser.get_log("browser")
     browser.get_log("performance")
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
@@ -73,8 +80,6 @@ def show(browser: Any, address: str, width: int = 1600, scheme: str = "light") -
     media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
     browser.get(address)
-    draw_all(browser)
-    assert until(lambda: browser.execute_script(DRAWN)), f"panels were not drawn: {browser.get_log('browser')}"
 
 
 def draw_all(browser: Any) -> None:

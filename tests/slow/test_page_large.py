@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from page_browser import FINISHED, shoot, show, until
+from page_browser import FINISHED, draw_all, shoot, show, until, visit
 
 from finescale.report.page import write_page
 from finescale.study.analyse import Analysis
@@ -24,6 +24,9 @@ MOST_SECONDS = 3.0
 STATE = """return {count: document.getElementById('runs-count').textContent,
   rows: document.querySelectorAll('#runs-table tbody tr').length,
   first: document.querySelector('#runs-table tbody tr')?.textContent ?? ''}"""
+
+
+LOADED = "return document.readyState === 'complete' && performance.getEntriesByType('navigation')[0].loadEventEnd > 0"
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +58,11 @@ def write(browser: Any, text: str) -> None:
 def opened(browser: Any, address: str) -> tuple[float, float]:
     """Open a page; processor seconds of its main thread, and seconds on the clock until it had loaded."""
     browser.execute_cdp_cmd("Performance.enable", {"timeDomain": "threadTicks"})
-    show(browser, address)
+    visit(browser, address)
+    assert until(lambda: browser.execute_script(LOADED))
+    worked = browser.execute_script(FINISHED) / 1000
     metrics = {one["name"]: one["value"] for one in browser.execute_cdp_cmd("Performance.getMetrics", {})["metrics"]}
-    return metrics["TaskDuration"], browser.execute_script(FINISHED) / 1000
+    return metrics["TaskDuration"], worked
 
 
 def test_it_opens_within_seconds(browser: Any, address: str, analysis: Analysis, tmp_path: Path) -> None:
@@ -68,6 +73,7 @@ def test_it_opens_within_seconds(browser: Any, address: str, analysis: Analysis,
     print(
         f"10,000 runs: {worked:.2f} s of processor ({plain:.2f} s for 120), {wall:.2f} s on the clock, load {load:.1f}"
     )
+    draw_all(browser)
     shoot(browser, "page-10000-runs")
     assert 0 < worked < 1.6 * plain
     assert wall < MOST_SECONDS or load > (os.cpu_count() or 1) / 2
@@ -79,7 +85,9 @@ def test_the_table_is_filtered_sorted_and_read_to_its_end(
     show(browser, address)
     assert browser.execute_script(STATE)["count"] == "10,000 of 10,000 shown"
     assert browser.execute_script(STATE)["rows"] == 200
-    browser.execute_script("const f = document.querySelector('.scroll.tall'); f.scrollTop = f.scrollHeight")
+    browser.execute_script(
+        "const f = document.getElementById('runs-table').closest('.scroll'); f.scrollTop = f.scrollHeight"
+    )
     assert until(lambda: browser.execute_script(STATE)["rows"] == 400)
     write(browser, "method=lora examples>=2000 seed<5")
     runs = large.runs

@@ -239,15 +239,15 @@ def _all_runs(runs: pd.DataFrame) -> Html:
     made = tag("table", tag("thead", tag("tr", headings)), tag("tbody"), id="runs-table")
     button = tag("button", "Download these runs as CSV, all columns", type="button", id="runs-csv", class_="action")
     caption = f"All {plural(len(runs), 'run')}; a heading sorts"
-    return join(tag("h3", "All runs"), _filter(), framed(caption, made, "wide", tall=True), paragraph(button))
+    return join(tag("h3", "All runs"), _filter(len(runs)), framed(caption, made, "wide", tall=True), paragraph(button))
 
 
-def _filter() -> Html:
+def _filter(runs: int) -> Html:
     """The field that the page's script filters by, what it understands, and how many runs are left."""
     hint = "Words in any column, or a column with a bound: method=lora examples>=1000 loss<4"
     field = tag("input", type="search", id="runs-filter", aria_describedby="runs-hint", autocomplete="off")
     label = tag("label", "Filter ", field)
-    count = tag("span", id="runs-count", role="status", class_="soft")
+    count = tag("span", f"{runs:,} of {runs:,} shown", id="runs-count", role="status", class_="soft")
     return tag("div", label, count, tag("p", hint, id="runs-hint", class_="axis"), class_="filter")
 
 

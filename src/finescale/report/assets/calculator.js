@@ -222,6 +222,10 @@ class Calculator {
   /* --- the figure ------------------------------------------------------------------------------------------------ */
 
   showFigure(there, examples, level) {
+    whenNear(this.field("plot"), () => this.drawFigure(there, examples, level));
+  }
+
+  drawFigure(there, examples, level) {
     const series = there.map((asked) => this.series(asked, level)).filter((one) => one.curve.length);
     const traces = series.flatMap((one) => [...one.bands, ...one.lines]);
     const values = series.flatMap((one) => one.curve.flatMap((row) => [row.low, row.high]));

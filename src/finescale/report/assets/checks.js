@@ -6,7 +6,7 @@ const BESIDE = 0.035;
 class Residuals {
   constructor(root) {
     this.root = root;
-    this.runs = points().filter((run) => run.task === root.dataset.task && !run.flag && run.residual !== null);
+    this.runs = points(root.dataset.task).filter((run) => !run.flag && run.residual !== null);
     this.methods = DATA.names.method.filter((name) => this.runs.some((run) => run.method_label === name));
     this.tell();
     this.show();

@@ -9,11 +9,21 @@ function records(table) {
   return table.rows.map((row) => Object.fromEntries(table.columns.map((name, i) => [name, row[i]])));
 }
 
-/** Runs with what the figures say about them. */
-function points() {
-  const marks = records(DATA.marks);
-  return records(DATA.runs).map((run, i) => ({ ...run, ...marks[i] }));
+/** Runs of a task with what the figures say about them; made once, since thousands of them take their time. */
+function points(task) {
+  if (!BY_TASK.size) {
+    const columns = [...DATA.runs.columns, ...DATA.marks.columns];
+    DATA.runs.rows.forEach((row, i) => {
+      const values = [...row, ...DATA.marks.rows[i]];
+      const run = Object.fromEntries(columns.map((name, at) => [name, values[at]]));
+      if (!BY_TASK.has(run.task)) BY_TASK.set(run.task, []);
+      BY_TASK.get(run.task).push(run);
+    });
+  }
+  return BY_TASK.get(task) ?? [];
 }
+
+const BY_TASK = new Map();
 
 /** Plotly reads a little markup in its labels; names are shown as they are. */
 function plain(text) {
@@ -215,9 +225,15 @@ class Multiples {
     const task = root.dataset.task;
     const ofTask = (rows) => rows.filter((row) => row.task === task);
     this.part = {
-      runs: ofTask(points()), curves: ofTask(records(DATA.curves)), untouched: ofTask(records(DATA.untouched)),
+      runs: points(task), curves: ofTask(records(DATA.curves)), untouched: ofTask(records(DATA.untouched)),
     };
     this.scale = DATA.scales[task];
+    this.cells = new Map();
+    for (const run of this.part.runs) {
+      const cell = `${run.base_label}\n${run.method_label}`;
+      if (!this.cells.has(cell)) this.cells.set(cell, []);
+      this.cells.get(cell).push(run);
+    }
     this.hidden = new Set();
     this.show(root.dataset.per);
     DARK.addEventListener("change", () => this.show(this.per));
@@ -289,7 +305,8 @@ class Multiples {
     const inPanel = (row) => row[`${this.per}_label`] === panel.dataset.name;
     return this.names(this.by).filter((name) => !this.hidden.has(name)).map((name) => {
       const mine = (row) => inPanel(row) && row[`${this.by}_label`] === name;
-      return { name, look: style(this.by, name), runs: this.part.runs.filter(mine), curve: this.part.curves.filter(mine) };
+      const [base, method] = this.per === "base" ? [panel.dataset.name, name] : [name, panel.dataset.name];
+      return { name, look: style(this.by, name), runs: this.cells.get(`${base}\n${method}`) ?? [], curve: this.part.curves.filter(mine) };
     });
   }
 

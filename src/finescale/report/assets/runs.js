@@ -1,7 +1,7 @@
 /* The table of runs: drawn from the data block a screenful at a time, filtered, sorted, downloaded as CSV. */
 "use strict";
 
-const RUNS = JSON.parse(document.getElementById("data").textContent).runs;
+let RUNS = null;
 const AT_A_TIME = 200;
 const TERM = /^([a-z_]+)(<=|>=|<|>|=)(.+)$/i;
 
@@ -108,4 +108,15 @@ class RunsTable {
   }
 }
 
-new RunsTable(document.getElementById("runs-table"));
+/** The table is made when the reader comes near it, or prints. */
+function start() {
+  NEAR.disconnect();
+  if (RUNS !== null) return;
+  RUNS = JSON.parse(document.getElementById("data").textContent).runs;
+  new RunsTable(TABLE);
+}
+
+const TABLE = document.getElementById("runs-table");
+const NEAR = new IntersectionObserver((seen) => { if (seen.some((one) => one.isIntersecting)) start(); }, { rootMargin: "100% 0px" });
+NEAR.observe(TABLE.closest(".scroll"));
+window.addEventListener("beforeprint", start);
