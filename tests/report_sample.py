@@ -12,6 +12,7 @@ import pandas as pd
 from finescale.lab import ladder
 from finescale.stats.advise import advise
 from finescale.stats.fit import fit
+from finescale.stats.units import STUDY
 from finescale.study.analyse import Analysis
 from finescale.study.compare import crossings
 
@@ -66,6 +67,7 @@ def _run(rung: str, method: str, examples: int, seed: int, task: str, noise: flo
         "pet_params": {"full": size.total, "lora": size.non_embedding // 20, "prompt": 640}[method],
         "examples": examples,
         "loss": loss,
+        "loss_unit": STUDY,
         "seed": seed,
         "run": f"{rung}-2.5M-{method}-{examples}-s{seed}",
         "pet_size": PET[method],

@@ -49,6 +49,16 @@ def test_the_page_of_a_bare_table_says_what_it_is_of(found: Analysis) -> None:
     assert len(data_of(read)["runs"]["rows"]) == 10
 
 
+def test_the_unit_of_the_losses_is_the_tables_or_none(found: Analysis) -> None:
+    assert "nats" not in Document(page(found)).texts["answer"]
+    assert "nats" not in Document(page(found)).texts["loss"]
+    told = analyse_table(read_runs(bare(loss_unit="bits per byte")), "t", law="power")
+    read = Document(page(told))
+    assert "Test loss, bits per byte" in read.texts["loss"]
+    assert "bits per byte" in read.texts["answer"]
+    assert data_of(read)["unit"] == " bits per byte"
+
+
 def test_it_fits_and_crosses_as_the_statistics_do(found: Analysis) -> None:
     assert found.final.by == ("task", "method")
     assert found.final.factor == ()

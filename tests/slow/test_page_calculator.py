@@ -169,6 +169,40 @@ def test_prices_are_counted_only_where_given(browser: Any, page: str, analysis: 
     assert float(browser.execute_script(ROWS)[0]["hours"]) == pytest.approx(2 * hours)
 
 
+def test_prices_of_the_budget_are_filled_in_and_no_others(browser: Any, analysis: Analysis, tmp_path: Path) -> None:
+    priced = replace(analysis, prices={"label": 0.25})
+    show(browser, write_page(priced, tmp_path / "index.html").as_uri())
+    assert browser.find_element("id", "what-if-label-price").get_attribute("value") == "0.25"
+    assert browser.find_element("id", "what-if-hour-price").get_attribute("value") == ""
+    assert {float(row["cost"]) for row in browser.execute_script(ROWS)} == {1000.0}
+
+
+def test_pet_sizes_nobody_ran_are_forecast_as_python_does(browser: Any, tmp_path: Path) -> None:
+    runs = sample_runs(seeds=(0,))
+    runs = runs[(runs["method"] == "lora") & (runs["flag"] == "")]
+    ladder = [
+        runs.assign(pet_size=8 * k, pet_params=runs["pet_params"] * k, run=runs["run"] + f"-r{8 * k}").assign(
+            loss=lambda table, k=k: table["loss"] * k**-0.02
+        )
+        for k in (1, 2, 4, 8)
+    ]
+    whole = pd.concat(ladder, ignore_index=True)
+    whole = whole[whole["base"] == "m@2.5M"].reset_index(drop=True)
+    final = fit(whole, "multiplicative", "pet_params", ["task", "method"], draws=41)
+    analysis = sample_analysis(whole, fits=final, final=final, crossings=crossings(final, whole, 0.9), advice=[])
+    show(browser, write_page(analysis, tmp_path / "index.html").as_uri())
+    fits = asked_of(analysis)
+    choose(browser, "base", "m@2.5M")
+    first = fits.asked.iloc[[0]].drop(columns="base")
+    for size in (300_000, 1_234_567):
+        put(browser, "pet_params", size)
+        (row,) = browser.execute_script(ROWS)
+        wanted = fits.forecast(first.assign(pet_params=size), level=0.9).iloc[0]
+        for name in ("median", "low", "high", "reach"):
+            assert float(row[name]) == pytest.approx(wanted[name], rel=1e-6)
+    assert browser.get_log("browser") == []
+
+
 def test_beyond_the_support_the_band_is_hatched_and_beyond_the_reach_nothing_is_said(browser: Any, page: str) -> None:
     show(browser, page)
     data = browser.execute_script(

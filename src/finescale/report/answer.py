@@ -12,6 +12,7 @@ from finescale.report.markup import Html, join, tag
 from finescale.report.section import paragraph, plural
 from finescale.report.series import method_labels
 from finescale.report.tables import Column, cell, estimate, rows_of, table, telling
+from finescale.stats.advise import spoken_unit
 
 if TYPE_CHECKING:
     from finescale.stats.advise import Advice
@@ -40,13 +41,13 @@ def answer(analysis: Analysis) -> Html:
         said = paragraph("No advice was asked of this study.", class_="lead refusal")
         return tag("section", said, class_="answer", id="answer", aria_label="The answer")
     first, *others = analysis.advice
-    more = [tag("h3", "Also asked"), *(_also(one) for one in others)] if others else None
+    more = [tag("h3", "Also asked"), *(_also(analysis, one) for one in others)] if others else None
     return tag("section", _lead(analysis, first), more, class_="answer", id="answer", aria_label="The answer")
 
 
 def _lead(analysis: Analysis, advice: Advice) -> Html:
     lead = paragraph(advice.sentence, class_="lead refusal" if advice.refused else "lead")
-    return join(lead, _beside(analysis, advice), candidates(advice))
+    return join(lead, _beside(analysis, advice), candidates(advice, spoken_unit(analysis.final).strip()))
 
 
 def _beside(analysis: Analysis, advice: Advice) -> list[Html]:
@@ -59,7 +60,8 @@ def _beside(analysis: Analysis, advice: Advice) -> list[Html]:
     notes = []
     if len(same):
         seen = same.loc[same["loss"].idxmin()]
-        what = f"{numbers.fixed(seen['loss'])} nats per token: {seen['method']} on base {seen['base']}, one run"
+        loss = f"{numbers.fixed(seen['loss'])}{spoken_unit(analysis.final)}"
+        what = f"{loss}: {seen['method']} on base {seen['base']}, one run"
         notes.append(paragraph(f"The lowest loss seen with {numbers.whole(best['examples'])} examples is {what}."))
     if status.name != "Converged":
         name = tag("b", status.name, class_="warn")
@@ -67,12 +69,12 @@ def _beside(analysis: Analysis, advice: Advice) -> list[Html]:
     return notes
 
 
-def _also(advice: Advice) -> Html:
-    summary = tag("details", tag("summary", "Candidates"), candidates(advice))
+def _also(analysis: Analysis, advice: Advice) -> Html:
+    summary = tag("details", tag("summary", "Candidates"), candidates(advice, spoken_unit(analysis.final).strip()))
     return tag("div", paragraph(advice.sentence, class_="refusal" if advice.refused else None), summary)
 
 
-def candidates(advice: Advice) -> Html:
+def candidates(advice: Advice, unit: str) -> Html:
     """The candidates, the likeliest first, each with its forecast as numbers and as a line on a common scale."""
     asked = "p_target" if advice.table["p_target"].notna().any() else "p_best"
     labelled = advice.table.assign(method=method_labels(advice.table))
@@ -80,17 +82,17 @@ def candidates(advice: Advice) -> Html:
     best = ranked.head(MOST_CANDIDATES)
     rows, left = rows_of(best), len(ranked) - len(best)
     caption = "The candidates" + (f"; {plural(left, 'less likely one')} left out" if left else "")
-    return table(caption, _columns(best, rows, asked), rows)
+    return table(caption, _columns(best, rows, asked, unit), rows)
 
 
-def _columns(best: pd.DataFrame, rows: list[Any], asked: str) -> list[Column]:
+def _columns(best: pd.DataFrame, rows: list[Any], asked: str, unit: str) -> list[Column]:
     scale = (best["low"].min(), best["high"].max())
     names = [name for name in ("task", "method", "base") if name in best]
     return [
         *telling([Column(name.capitalize(), cell(name), kind="") for name in names], rows),
         Column("Examples", lambda row: numbers.whole(row["examples"])),
         Column("Best" if asked == "p_best" else "Meets the target", _probability(asked), "probability"),
-        Column("Forecast", _forecast, "nats per token, with the interval of a new run"),
+        Column("Forecast", _forecast, ", ".join(filter(None, [unit, "with the interval of a new run"]))),
         Column("", lambda row: _strip(row, scale), kind=""),
         *telling([Column("Refused", cell("refused"), kind="text")], rows),
     ]

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from finescale.report import numbers
 from finescale.report.markup import Html, join, tag
 from finescale.report.section import Section, paragraph
 from finescale.report.series import Plotted, method_labels
-from finescale.stats.advise import UNIT, name_of
+from finescale.stats.advise import name_of, spoken_unit
 from finescale.stats.auto_fit import AutoFit
 from finescale.stats.fits import GroupFit, Member
 from finescale.stats.laws import Array
@@ -39,6 +40,12 @@ COSTS = (
     "search for a learning rate: between sizes they are interpolated, above the largest they grow in proportion."
 )
 
+BUDGET = " Prices that were filled in are US dollars, from the study's budget."
+OF_AUTO = (
+    "Here auto forecasts the bases that were run, each along its own curve. A base of another size it forecasts from "
+    "all curves together, which this page does not carry: finescale forecast answers that."
+)
+
 
 def calculator_section(analysis: Analysis, shown: Plotted) -> Section:
     """Controls and places for what the page's script computes; a sentence where nothing can be computed."""
@@ -50,17 +57,17 @@ def calculator_section(analysis: Analysis, shown: Plotted) -> Section:
         tag("noscript", paragraph("The calculator needs JavaScript; `finescale advise` says the same in words.")),
         tag("div", _controls(analysis), id="what-if-form", class_="spill", role="group", aria_label="What is asked"),
         tag("p", id="what-if-said", class_="what-if-said", role="status", aria_live="polite"),
-        _figure(),
+        _figure(analysis.unit),
         tag("div", id="what-if-table", class_="spill"),
         tag("p", id="what-if-crossing", class_="small", aria_live="polite"),
-        paragraph(COSTS, class_="small soft"),
+        paragraph(COSTS + (BUDGET if analysis.prices else ""), class_="small soft"),
     )
     return Section("what-if", title, short, join(body))
 
 
-def _figure() -> Html:
+def _figure(unit: str) -> Html:
     parts = (
-        tag("p", "Test loss, nats per target token", class_="axis"),
+        tag("p", numbers.with_unit("Test loss", unit), class_="axis"),
         tag("div", class_="plot-of-what-if", id="what-if-plot", role="img", aria_label="Forecasts"),
         tag("p", "Finetuning examples, on a logarithmic scale", class_="axis"),
         tag("div", id="what-if-key", class_="key"),
@@ -79,16 +86,24 @@ def _controls(analysis: Analysis) -> list[Html]:
         _choice("base", "Base"),
         *(_number(name, FACTORS[name], slider=True, min=1, step="any") for name in varied),
         _number("level", "Interval, per cent", slider=True, min=50, max=99, step=1, value=f"{100 * analysis.level:g}"),
-        _number("label-price", "Price per labelled example", min=0, step="any", placeholder="not counted"),
-        _number("hour-price", "Price per device-hour", min=0, step="any", placeholder="not counted"),
+        _price("label-price", "Price per labelled example", analysis.prices.get("label")),
+        _price("hour-price", "Price per device-hour", analysis.prices.get("hour")),
         _choice("a", "Crossing of"),
         _choice("b", "with"),
     ]
-    if varied:
+    if fits.law == "auto" and fits.factor:
+        own = OF_AUTO
+    elif varied:
         own = "Other sizes of a base than those that were run can be asked for once one base is chosen."
     else:
         own = f"The law {fits.law} says nothing of bases nobody ran; only those that were run can be chosen."
     return [tag("div", asked, class_="what-if-inputs"), tag("p", own, id="what-if-own", class_="small soft")]
+
+
+def _price(name: str, words: str, budget: float | None) -> Html:
+    """A price, filled in only where the study's budget has it."""
+    value = None if budget is None else f"{budget:.6g}"
+    return _number(name, words, min=0, step="any", placeholder="not counted", value=value)
 
 
 def _laws(groups: list[GroupFit]) -> list[GroupFit]:
@@ -132,7 +147,7 @@ def calculator_data(analysis: Analysis) -> dict[str, Any] | None:
     return {
         "draws": len(fits.take),
         "max_reach": BEYOND,
-        "unit": UNIT,
+        "unit": spoken_unit(fits),
         "law": fits.law,
         "several_tasks": len({fit.group.key.get("task") for fit in fits.groups}) > 1,
         "groups": [_group(fits, index) for index in range(len(fits.groups))],

@@ -113,7 +113,7 @@ def _collection(analysis: Analysis) -> Iterator[Fact]:
     yield "Other findings", "; ".join(analysis.final.left_out) or "none"
     chosen = "best_step" in runs and bool(runs["best_step"].notna().any())
     yield "Checkpoint of a run", "the best on the dev set; one point a run" if chosen else None
-    yield "Loss", "on the whole test set, nats per target token"
+    yield "Loss", None if analysis.table else f"on the whole test set, {analysis.unit}"
 
 
 def _fitting(analysis: Analysis) -> Iterator[Fact]:

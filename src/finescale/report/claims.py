@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from finescale.report import numbers
 from finescale.report.markup import join, tag
-from finescale.report.section import Section, paragraph
+from finescale.report.section import Section, listed, paragraph
 from finescale.report.series import Plotted
 from finescale.report.tables import Column, cell, estimate, rows_of, table
 
@@ -36,11 +38,17 @@ def claims_section(analysis: Analysis, shown: Plotted) -> Section:
     ]
     lead = paragraph(
         "Claims of Zhang et al. (ICLR 2024), judged on this study's runs: each holds, fails or is undecided. The "
-        "verdicts are those on file; another version of finescale may judge otherwise. ",
+        f"verdicts are those on file, {_judge(found)}. ",
         tag("code", "finescale claims"),
         " prints the rule and what would decide an open one.",
     )
     return Section("claims", TITLE, "Claims", join(lead, table("Claims and verdicts", columns, rows_of(found))))
+
+
+def _judge(found: pd.DataFrame) -> str:
+    """Which version judged, where the file says it."""
+    versions = sorted(set(found["version"].dropna().astype(str))) if "version" in found else []
+    return f"judged by finescale {listed(versions)}" if versions else "which do not say the version that judged"
 
 
 def _tone(verdict: Any) -> object:

@@ -17,7 +17,7 @@ from finescale.report import looks
 from finescale.report.checks_figures import calibration_figure, residuals
 from finescale.report.drawing import INK, MARKERS, SOFT, STYLE, save, slug
 from finescale.report.looks import Look
-from finescale.report.numbers import known, short
+from finescale.report.numbers import known, short, with_unit
 from finescale.report.series import Plotted, Scale, plotted
 from finescale.report.versus_figures import critical_size_map
 from finescale.stats.checks import calibration
@@ -50,7 +50,7 @@ def loss_against_examples(shown: Plotted, folder: Path) -> list[Path]:
 
     Writes ``loss-against-examples`` (with ``-2-TASK`` for a second task) as PNG, SVG, PDF and CSV. The CSV has one
     row per thing plotted: ``kind`` is ``run`` (``loss``), ``curve`` (``median``, ``low``, ``high``) or ``untouched``
-    (``loss`` of the base before any finetuning), all in nats per target token.
+    (``loss`` of the base before any finetuning), all in the unit of the runs.
     """
     written = []
     for index, task in enumerate(shown.tasks()):
@@ -92,7 +92,7 @@ def draw(shown: Plotted, task: str) -> Figure:
         axes.set_visible(False)
     _axes(grid[0], shown.scale(task))
     drawing.supxlabel("finetuning examples", fontsize=9, color=INK)
-    drawing.supylabel("test loss, nats per target token", fontsize=9, color=INK)
+    drawing.supylabel(with_unit("test loss", shown.unit), fontsize=9, color=INK)
     drawing.legend(handles=_handles(styles, points), loc="outside upper center", ncols=4 + len(styles), fontsize=8.5)
     # The layout is worked out once, not again for each file format.
     drawing.draw_without_rendering()

@@ -36,7 +36,7 @@ def held_out_section(analysis: Analysis, shown: Plotted) -> Section:
         body = paragraph("Nothing was held out of the fit, so its forecasts are untested on this task.", class_="warn")
         return Section("held-out", TITLE, "Held out", body)
     tested = calibration(analysis.fits)
-    every = tag("details", tag("summary", "Run by run"), _runs(held, shown.level), class_="spill")
+    every = tag("details", tag("summary", "Run by run"), _runs(held, shown), class_="spill")
     body = join(
         paragraph(_words(analysis.fits, held, shown.level)),
         _summary(held),
@@ -79,7 +79,7 @@ def _summary(held: pd.DataFrame) -> Html:
         Column("Runs", lambda part: numbers.whole(len(part))),
         Column("Mean error", lambda part: numbers.percent(part["relative_error"].mean(), 1), "of the loss"),
         Column("Worst error", lambda part: numbers.percent(part["relative_error"].max(), 1), "of the loss"),
-        Column("Bias", lambda part: numbers.fixed(part["error"].mean()), "forecast − observed, nats"),
+        Column("Bias", lambda part: numbers.fixed(part["error"].mean()), "forecast − observed"),
         Column("Inside", lambda part: f"{_inside(part).sum()} of {len(part)}", "the interval"),
         Column("Furthest", lambda part: f"{numbers.significant(part['reach'].max(), 2)} ×", "beyond the support"),
     ]
@@ -107,17 +107,17 @@ def _mean_error(tested: dict[str, pd.DataFrame], method: str) -> Callable[[Any],
     return mean
 
 
-def _runs(held: pd.DataFrame, level: float) -> Html:
+def _runs(held: pd.DataFrame, shown: Plotted) -> Html:
     columns = [
         Column("Base", cell("base_label"), kind=""),
         Column("Method", cell("method_label"), kind=""),
         Column("Examples", lambda row: numbers.whole(row["examples"])),
         Column("Seed", lambda row: numbers.whole(row["seed"])),
-        Column("Observed", lambda row: numbers.fixed(row["observed"]), "nats"),
+        Column("Observed", lambda row: numbers.fixed(row["observed"]), shown.unit),
         Column(
             "Forecast",
             lambda row: estimate(row["median"], row["low"], row["high"], numbers.fixed),
-            f"nats, {numbers.percent(level)} interval for one run",
+            f"{numbers.percent(shown.level)} interval for one run",
         ),
         Column("Error", lambda row: numbers.percent(row["relative_error"], 1), "of the loss"),
         Column("Run", lambda row: tag("span", row["run"], class_="mono"), kind=""),

@@ -12,6 +12,7 @@ from finescale.report.markup import Html, join, tag
 from finescale.report.section import Section, listed, paragraph, plural
 from finescale.report.series import Plotted
 from finescale.report.tables import Column, table
+from finescale.stats import units
 
 if TYPE_CHECKING:
     from finescale.study.analyse import Analysis
@@ -36,7 +37,7 @@ def _figure(shown: Plotted, task: str, number: int) -> Html:
     points, _, _ = shown.of_task(task)
     parts = (
         tag("div", class_="controls"),
-        tag("p", "Test loss, nats per target token", class_="axis"),
+        tag("p", numbers.with_unit("Test loss", shown.unit), class_="axis"),
         tag("div", class_="panels"),
         tag("p", "Finetuning examples, on a logarithmic scale", class_="axis"),
         _key(points, shown.scale(task).loss[1]),
@@ -90,7 +91,8 @@ def _means(shown: Plotted, task: str) -> Html:
         *(Column(name, _mean(means, name)) for name in shown.methods if name in means),
     ]
     order = sorted(means.index, key=lambda key: (shown.bases.index(key[0]), key[1]))
-    return table(f"{task}: test loss in nats per target token, mean over seeds, flagged runs left out", columns, order)
+    said = units.said(shown.unit)
+    return table(f"{task}: test {said}, mean over seeds, flagged runs left out", columns, order)
 
 
 def _mean(means: pd.DataFrame, method: str) -> Callable[[Any], str]:

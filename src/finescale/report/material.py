@@ -16,6 +16,7 @@ from finescale.report.tables import Column, cell, framed, rows_of, table
 if TYPE_CHECKING:
     from finescale.study.analyse import Analysis
 
+LOSS = "the unit of the losses"
 RUN_COLUMNS: tuple[tuple[str, str, str, int | None], ...] = (
     ("task", "Task", "", None),
     ("method", "Method", "", None),
@@ -24,8 +25,8 @@ RUN_COLUMNS: tuple[tuple[str, str, str, int | None], ...] = (
     ("seed", "Seed", "", None),
     ("pet_size", "PET size", "", None),
     ("learning_rate", "Rate", "", None),
-    ("loss", "Loss", "nats/token", 3),
-    ("zero_loss", "Untouched", "nats/token", 3),
+    ("loss", "Loss", LOSS, 3),
+    ("zero_loss", "Untouched", LOSS, 3),
     ("bits_per_byte", "Bits/byte", "", 3),
     ("epochs", "Epochs", "", 1),
     ("best_step", "Best step", "", None),
@@ -177,7 +178,7 @@ def _wall(cost: Mapping[str, Any]) -> str:
 
 def runs_section(analysis: Analysis, shown: Plotted) -> Section:
     """Runs kept out of the fit and why, how learning rates were found, and every run."""
-    parts = [_excluded(analysis), _rates(analysis), _all_runs(analysis.runs)]
+    parts = [_excluded(analysis), _rates(analysis), _all_runs(analysis.runs, analysis.unit)]
     return Section("runs", "The runs", "Runs", join(parts))
 
 
@@ -193,8 +194,8 @@ def _excluded(analysis: Analysis) -> Html:
         Column("Examples", lambda row: numbers.whole(row["examples"])),
         Column("Seed", lambda row: numbers.whole(row["seed"])),
         Column("Why", lambda row: WHY.get(row["flag"], row["flag"]), kind="text"),
-        Column("Loss", lambda row: numbers.fixed(row["loss"]), "nats/token"),
-        Column("Untouched", lambda row: numbers.fixed(row["zero_loss"]), "nats/token"),
+        Column("Loss", lambda row: numbers.fixed(row["loss"]), analysis.unit),
+        Column("Untouched", lambda row: numbers.fixed(row["zero_loss"]), analysis.unit),
         Column("Run", lambda row: tag("span", row["run"], class_="mono"), kind=""),
     ]
     which = "Flagged runs" if len(flagged) <= MOST_SHOWN else f"The first {MOST_SHOWN} of {len(flagged):,} flagged runs"
@@ -226,7 +227,7 @@ def _rates(analysis: Analysis) -> Html:
     )
 
 
-def _all_runs(runs: pd.DataFrame) -> Html:
+def _all_runs(runs: pd.DataFrame, unit_of_losses: str) -> Html:
     """A table that the page's script fills from the data block and sorts."""
     shown = [
         column for column in RUN_COLUMNS if column[0] in runs and (column[0] != "task" or runs["task"].nunique() > 1)
@@ -234,7 +235,8 @@ def _all_runs(runs: pd.DataFrame) -> Html:
     headings = [
         tag("th", tag("button", title, type="button"), tag("small", unit) if unit else None, scope="col",
             data_column=name, data_digits=digits, class_="num" if pd.api.types.is_numeric_dtype(runs[name]) else None)
-        for name, title, unit, digits in shown
+        for name, title, of, digits in shown
+        for unit in [unit_of_losses if of == LOSS else of]
     ]  # fmt: skip
     made = tag("table", tag("thead", tag("tr", headings)), tag("tbody"), id="runs-table")
     button = tag("button", "Download these runs as CSV, all columns", type="button", id="runs-csv", class_="action")

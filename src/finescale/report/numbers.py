@@ -100,6 +100,11 @@ def ticks(low: float, high: float, most: int) -> list[float]:
     return [low, high]
 
 
+def with_unit(words: str, unit: str) -> str:
+    """Words and the unit of what they name; the words alone where it is not known."""
+    return f"{words}, {unit}" if unit else words
+
+
 def _minus(text: str) -> str:
     return text.replace("-", "−")
 

@@ -35,6 +35,7 @@ from finescale.report.quality import kept_section, pet_section, quality_section
 from finescale.report.section import Section
 from finescale.report.series import Plotted, plotted
 from finescale.report.versus import versus_data
+from finescale.stats.advise import spoken_unit
 
 if TYPE_CHECKING:
     from finescale.study.analyse import Analysis
@@ -95,6 +96,7 @@ def payload(analysis: Analysis, shown: Plotted) -> dict[str, Any]:
     Tables are ``{"columns": [...], "rows": [[...], ...]}``; ``marks`` has one row per run, in the order of ``runs``.
     """
     return {
+        "unit": spoken_unit(analysis.final),
         "runs": columnar(analysis.runs),
         "marks": columnar(shown.points[["method_label", "base_label", "held_out", "drawn", "residual"]]),
         "curves": columnar(shown.curves),

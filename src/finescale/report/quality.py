@@ -108,10 +108,10 @@ def _main(means: pd.DataFrame) -> pd.DataFrame:
 
 def pet_section(analysis: Analysis, shown: Plotted) -> Section:
     """Whether the loss moves with rank or prompt length where all else is the same."""
-    return Section("pet-size", PET, "PET size", _pet(analysis.runs, shown.level))
+    return Section("pet-size", PET, "PET size", _pet(analysis.runs, shown.level, shown.unit))
 
 
-def _pet(runs: pd.DataFrame, level: float) -> Html:
+def _pet(runs: pd.DataFrame, level: float, unit: str) -> Html:
     slopes = pet_slopes(runs, level)
     if slopes.empty:
         return paragraph("No method was run at several PET sizes with all else the same, so this was not tested.")
@@ -126,7 +126,7 @@ def _pet(runs: pd.DataFrame, level: float) -> Html:
         Column("Method", cell("method"), kind=""),
         Column("PET sizes", cell("sizes"), kind=""),
         Column("Places", cell("places"), "base, examples, seed"),
-        Column("Per doubling", _interval("slope", 4), "nats per token"),
+        Column("Per doubling", _interval("slope", 4), unit),
         Column("Of the loss", cell("verdict"), kind=""),
     ]
     return join(lead, table("Loss against PET size", columns, rows))
@@ -144,7 +144,7 @@ def pet_slopes(runs: pd.DataFrame, level: float = 0.9) -> pd.DataFrame:
         level: coverage of the intervals.
 
     Returns:
-        ``task, method, sizes, places, slope, low, high`` (nats per target token), ``verdict``; places are the
+        ``task, method, sizes, places, slope, low, high`` (in the unit of the losses), ``verdict``; places are the
         (base, examples, seed) in which several sizes were run. One place has no interval.
     """
     sized = runs[(runs["flag"] == "") & runs["pet_size"].notna() & np.isfinite(runs["loss"])] if len(runs) else runs

@@ -43,11 +43,12 @@ class Plotted:
         points: one row per run: all columns of the table of runs, ``method_label``, ``base_label``,
             ``held_out``, ``drawn`` (whether the page has a dot for it), ``fitted_loss`` (of the curve without what was
             held out) and ``residual`` (share of it by which the loss lies above).
-        curves: per series a grid of ``examples`` with ``median``, ``low``, ``high`` (nats per token), ``reach``.
+        curves: per series a grid of ``examples`` with ``median``, ``low``, ``high`` (in ``unit``), ``reach``.
         untouched: ``zero_loss`` per ``task`` and ``base_label``.
         methods: labels in the order of their appearance.
         bases: labels from the smallest base to the largest.
         level: coverage the bands claim.
+        unit: of the losses; empty where it is not known.
     """
 
     points: pd.DataFrame
@@ -56,6 +57,7 @@ class Plotted:
     methods: list[str]
     bases: list[str]
     level: float
+    unit: str
 
     def tasks(self) -> list[str]:
         """Tasks in the order of their appearance."""
@@ -99,6 +101,7 @@ def plotted(analysis: Analysis, level: float = 0.9) -> Plotted:
         methods=list(dict.fromkeys(points["method_label"])),
         bases=list(dict.fromkeys(ordered["base_label"])),
         level=level,
+        unit=analysis.unit,
     )
 
 

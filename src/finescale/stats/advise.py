@@ -86,13 +86,13 @@ def advise(
     table.loc[able, "p_best"] = np.bincount(np.argmin(run, axis=1), minlength=len(able)) / len(run)
     if target_loss is not None:
         table.loc[able, "p_target"] = (run <= target_loss).mean(axis=0)
-        found = _by_target(table, candidates, able, level, target_loss, _unit(fits))
+        found = _by_target(table, candidates, able, level, target_loss, spoken_unit(fits))
     else:
-        found = _by_loss(table, candidates, able, level, curve, _unit(fits))
+        found = _by_loss(table, candidates, able, level, curve, spoken_unit(fits))
     return replace(found, sentence=_of_task(fits, table, found.sentence))
 
 
-def _unit(fits: Fits) -> str:
+def spoken_unit(fits: Fits) -> str:
     """The unit of losses as it stands behind a number; nothing where it is not known."""
     return f" {UNIT}" if fits.unit == units.STUDY else f" {fits.unit}" if fits.unit else ""
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+import finescale
 from finescale.errors import collecting
 from finescale.stats.ability import against_full, cluster_means, read_probes, subject
 from finescale.stats.correlate import DRAWS as CORRELATION_DRAWS
@@ -85,9 +86,9 @@ class Claims:
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row per claim and task, ``overall`` first: verdict, statistic, interval, pieces, runs, sentence."""
+        """One row per claim and task, ``overall`` first: verdict, statistic, interval, runs, sentence, version, …"""
         rows = [
-            {"claim": claim.name, **vars(found), "runs": len(found.runs)}
+            {"claim": claim.name, **vars(found), "runs": len(found.runs), "version": finescale.__version__}
             for claim in self.claims
             for found in (claim.overall, *claim.tasks)
         ]

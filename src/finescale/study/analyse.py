@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -46,6 +46,7 @@ class Analysis:
             did not, or before the newest run.
         level: coverage that the study asked of intervals.
         table: name of the file, where the runs are somebody's table and there is no study; else empty.
+        prices: US dollars per labelled example (``label``) and per device-hour (``hour``), where ``[budget]`` has them.
     """
 
     name: str
@@ -65,6 +66,12 @@ class Analysis:
     claims: pd.DataFrame | None = None
     level: float = 0.9
     table: str = ""
+    prices: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def unit(self) -> str:
+        """The unit of the losses, as ``nats per target token``; nothing where the runs do not tell it."""
+        return self.final.unit
 
     @cached_property
     def maps(self) -> list[Map]:
@@ -112,7 +119,15 @@ def analyse(study: Study, save: bool = True) -> Analysis:
         probes=probes(study.store, study.plan),
         claims=_judged(study),
         level=asked.level,
+        prices=_prices(study),
     )
+
+
+def _prices(study: Study) -> dict[str, float]:
+    budget = study.spec.budget
+    thousand, hour = budget.usd_per_1000_examples, budget.usd_per_device_hour
+    said = {"label": None if thousand is None else thousand / 1000, "hour": hour}
+    return {name: price for name, price in said.items() if price is not None}
 
 
 RATES = ["task", "method", "base", "examples", "learning_rate", "dev_loss", "chosen", "flag"]

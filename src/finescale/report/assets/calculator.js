@@ -284,7 +284,7 @@ class Calculator {
       const cells = [grouped(row.examples), fixed(row.median, 3), fixed(row.low, 3), fixed(row.high, 3), row.reach > 1 ? `${general(row.reach, 3)} times` : "no"];
       return element("tr", {}, element("th", { scope: "row", text: one.label }), ...cells.map((text) => element("td", { class: "num", text })));
     }));
-    this.field("curves").replaceChildren(framed("Expected loss, nats per target token", heads, rows));
+    this.field("curves").replaceChildren(framed(`Expected loss${DATA.unit && `,${DATA.unit}`}`, heads, rows));
   }
 }
 

@@ -147,7 +147,7 @@ function median(curve, look, label) {
     line: { color: look.colour, width: 1.8, dash: look.dash },
     text: curve.map((row) => [
       `the law, ${plain(label)}`, `${Math.round(row.examples).toLocaleString("en")} examples`,
-      `<b>${nats(row.median)}</b> nats per token [${nats(row.low)}, ${nats(row.high)}]`,
+      `<b>${nats(row.median)}</b>${plain(DATA.unit)} [${nats(row.low)}, ${nats(row.high)}]`,
     ].join("<br>")),
     hovertemplate: "%{text}<extra></extra>",
   };
@@ -155,7 +155,7 @@ function median(curve, look, label) {
 
 function told(run) {
   const lines = [
-    `<b>${nats(run.loss)}</b> nats per token` + (run.loss_low === null || run.loss_low === undefined ? "" :
+    `<b>${nats(run.loss)}</b>${plain(DATA.unit)}` + (run.loss_low === null || run.loss_low === undefined ? "" :
       ` [${nats(run.loss_low)}, ${nats(run.loss_high)}]`),
     `${plain(run.method_label)} on ${plain(run.base_label)}, ${Number(run.examples).toLocaleString("en")} examples`,
     `learning rate ${run.learning_rate ?? "not recorded"}, seed ${run.seed ?? "not recorded"}`,
@@ -186,7 +186,7 @@ function dots(runs, look, range) {
 function untouchedLine(rows, colour, range) {
   return rows.map((row) => ({
     x: range, y: [row.zero_loss, row.zero_loss], mode: "lines", line: { color: colour, width: 1.2, dash: "dash" },
-    text: range.map(() => `${plain(row.base_label)} untouched: <b>${nats(row.zero_loss)}</b> nats per token`),
+    text: range.map(() => `${plain(row.base_label)} untouched: <b>${nats(row.zero_loss)}</b>${plain(DATA.unit)}`),
     hovertemplate: "%{text}<extra></extra>",
   }));
 }
@@ -215,7 +215,7 @@ function spoken(title, series) {
     const [first, last] = [good[0], good.at(-1)];
     return `${name} from ${nats(first.loss)} at ${first.examples} examples to ${nats(last.loss)} at ${last.examples}`;
   });
-  return `${title}. Test loss in nats per token against finetuning examples: ${parts.join("; ")}.`;
+  return `${title}. Test loss${DATA.unit && ` in${DATA.unit}`} against finetuning examples: ${parts.join("; ")}.`;
 }
 
 class Multiples {

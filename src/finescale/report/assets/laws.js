@@ -175,23 +175,22 @@ function sentence(rows, able, order, examples, level, about) {
   const [best, second] = order, amount = grouped(examples);
   if (able.length === 1 && rows.length > 1) {
     best.p_best = null;
-    return `No advice: with ${amount} examples only ${best.asked.name} can be forecast, ${interval(best, level)}.${tail(rows)}`;
+    return `No advice: with ${amount} examples only ${best.asked.name} can be forecast, ${interval(best, level)}${about.unit}.${tail(rows)}`;
   }
   const among = able.length === rows.length ? "best" : `best of the ${able.length} that can be forecast`;
   let said = `With ${amount} examples, ${best.asked.name} is ${among} with probability ${sure(best.p_best)}; ` +
-    `forecast ${interval(best, level)}.`;
+    `forecast ${interval(best, level)}${about.unit}.`;
   if (second) {
     const [one, other] = [best, second].map((row) => curveOf(row.asked, examples, about.draws));
     const gap = quantile(sorted(other.map((loss, b) => loss - one[b])), 0.5);
-    const behind = gap >= 0 ? `${fixed(gap, 3)} ${about.unit} behind` : `${fixed(-gap, 3)} ${about.unit} ahead in the median`;
+    const behind = gap >= 0 ? `${fixed(gap, 3)}${about.unit} behind` : `${fixed(-gap, 3)}${about.unit} ahead in the median`;
     said += ` Next is ${second.asked.name}, ${behind}.`;
   }
   return said + tail(rows);
 }
 
 function interval(row, level) {
-  return `${fixed(row.median, 3)} (${fixed(row.low, 3)} to ${fixed(row.high, 3)}, ${per_cent(level)} interval of a new run) ` +
-    "nats per token";
+  return `${fixed(row.median, 3)} (${fixed(row.low, 3)} to ${fixed(row.high, 3)}, ${per_cent(level)} interval of a new run)`;
 }
 
 function tail(rows) {
