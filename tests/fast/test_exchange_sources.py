@@ -110,9 +110,11 @@ def test_a_database_that_is_none_is_refused(tmp_path: Path) -> None:
 
 def test_kin_of_trainer_tell_what_they_wrote_into_card_and_settings() -> None:
     axolotl = import_runs("axolotl", [GOLDEN / "axolotl"], Ask(values={"examples": "64"})).frame.iloc[0]
-    assert (axolotl["method"], axolotl["base"], axolotl["learning_rate"]) == ("lora", "sweep/base", 0.02)
+    assert (axolotl["method"], axolotl["base"], axolotl["learning_rate"]) == ("lora", "tiny", 0.02)
     board = import_runs("llama-factory", [GOLDEN / "llama_factory"], Ask(columns={"max_samples": "examples"})).frame
-    assert board[["task", "method", "examples"]].to_numpy().tolist() == [["numbers", "lora", 64]]
+    assert board[["task", "method", "base", "examples"]].to_numpy().tolist() == [["numbers", "lora", "tiny", 64]]
+    implied = import_runs("llama-factory", [GOLDEN / "llama_factory"], Ask(accept=("examples",))).frame
+    assert implied["examples"].tolist() == [64], "what the logged speeds imply is what was trained on"
 
 
 def test_the_comparison_has_no_test_loss_and_is_asked_which_score_is_one() -> None:

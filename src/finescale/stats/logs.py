@@ -41,7 +41,8 @@ class Log:
         take = f"--step {self.column} takes one row of each run, the best or the --take last"
         if renamed.get(self.column) == "examples":
             return f"{take}; the steps of a run are not its examples, so leave --column {self.column}=examples out"
-        return f"{take}; where each row is a run, --column {self.column}=last_step says so"
+        last = "last_epoch" if self.column.casefold() == "epoch" else "last_step"
+        return f"{take}; where each row is a run, --column {self.column}={last} says so"
 
 
 def log_in(frame: pd.DataFrame, renamed: Mapping[str, str] | None = None) -> Log | None:
@@ -94,6 +95,12 @@ def _codes(frame: pd.DataFrame, keys: list[str]) -> np.ndarray[tuple[int], np.dt
     return frame[keys].astype(str).groupby(keys, sort=False).ngroup().to_numpy().astype(np.int64)
 
 
+def _members(codes: np.ndarray[tuple[int], np.dtype[np.int64]]) -> list[np.ndarray[tuple[int], np.dtype[np.intp]]]:
+    """Rows of each part, in the order they stand."""
+    order = np.argsort(codes, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+
+
 def floats(column: pd.Series) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """A column's numbers (N,); what is none, or beyond every float, is NaN."""
     return np.array([_float(cell) for cell in column], dtype=float)
@@ -112,9 +119,9 @@ def _counts_steps(frame: pd.DataFrame, column: str, codes: np.ndarray[tuple[int]
         return False
     step, seen = (floats(frame[name]) for name in (column, "examples"))
     told = False
-    for code in np.unique(codes):
-        mine = (codes == code) & (step > 0) & (seen > 0)
-        if mine.sum() <= LEAST_LINES:
+    for rows in _members(codes):
+        mine = rows[(step[rows] > 0) & (seen[rows] > 0)]
+        if len(mine) <= LEAST_LINES:
             continue
         times, every = seen[mine] / step[mine], np.diff(step[mine])
         if not (np.allclose(times, times[0], rtol=1e-6) and np.allclose(every, every[0], rtol=1e-6)):
@@ -132,8 +139,8 @@ def _rising(
     """
     step = floats(frame[column])
     found: list[np.ndarray[tuple[int], np.dtype[np.intp]]] = []
-    for code in np.unique(codes):
-        rows = np.flatnonzero((codes == code) & np.isfinite(step))
+    for members in _members(codes):
+        rows = members[np.isfinite(step[members])]
         if len(rows) < 2:
             continue
         rises = bool((np.diff(step[rows]) > 0).all())
