@@ -7,8 +7,9 @@ Every cell (base, method, number of examples) is run by each contestant in turn 
 (``rival_trainer.py``) as a process of their own per run, from its start to its end; finescale as its engine does, a
 step submitted to a worker process that stands ready, from the order to the finished record. The text, the tokens, the
 subset, batch size, steps, schedule, dev checks and stopping are the same; bases and data are prepared beforehand and
-not counted, nor is the start of finescale's workers, which is said apart. Times on the clock; a busy machine hits all
-contestants of a cell alike, so read the ratios.
+not counted, nor is the start of finescale's workers, which is said apart. finescale runs every cell with another seed
+as well, of subset, initialisation and order, which says how far apart losses are by chance. Times on the clock; a busy
+machine hits all contestants of a cell alike, so read the ratios.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ context = 128
 [finetune]
 tasks = ["mt-en-de"]
 examples = [{examples}]
+seeds = [0, 1]
 dev_examples = 64
 test_examples = 200
 recipe = {{ batch_examples = 16, epochs = 1, min_steps = 16, dev_checks = 4 }}
@@ -60,6 +62,7 @@ METHODS = {
     "prompt": "[methods.prompt]\nlength = 20\nlearning_rate = 3e-2\n",
 }
 OURS = "finescale"
+AGAIN = "finescale, another seed"
 
 
 @dataclass(frozen=True)
@@ -171,11 +174,12 @@ def measure(study: Study, args: argparse.Namespace, scratch: Path) -> dict[str, 
             spec: Any = step.spec
             base = study.plan.steps[step.needs["base"]].label
             cell = f"{base}, {spec.method.name}, {spec.examples}"
-            for name, contestant in contestants.items():
+            for name, contestant in (contestants if spec.seed_order == 0 else {AGAIN: engine}).items():
                 again(study, step)
                 result = contestant(step)
                 found.setdefault(cell, {}).setdefault(name, []).append(result)
-            print(line(cell, found[cell], args.rivals), flush=True)
+            if {OURS, AGAIN} <= set(found[cell]):
+                print(line(cell, found[cell], args.rivals), flush=True)
     engine.backend.close()
     return found
 
@@ -189,11 +193,13 @@ def again(study: Study, step: Step) -> None:
 def line(cell: str, results: dict[str, list[Result]], rivals: list[str]) -> str:
     """A row of the table: medians over the rounds."""
     ours = results[OURS]
-    shown = [cell, f"{middle(ours, 'seconds'):.1f}", f"{middle(ours, 'loss'):.4f}", f"{peak(ours):.0f}"]
+    loss = middle(ours, "loss")
+    chance = 100 * (middle(results[AGAIN], "loss") / loss - 1)
+    shown = [cell, f"{middle(ours, 'seconds'):.1f}", f"{loss:.4f}", f"{chance:+.2f} %", f"{peak(ours):.0f}"]
     for name in rivals:
         theirs = results[name]
         ratio, cpu = (middle(theirs, of) / middle(ours, of) for of in ("seconds", "cpu_seconds"))
-        apart = 100 * (middle(ours, "loss") / middle(theirs, "loss") - 1)
+        apart = 100 * (loss / middle(theirs, "loss") - 1)
         shown += [f"{middle(theirs, 'seconds'):.1f}", f"{ratio:.2f}", f"{cpu:.2f}", f"{apart:+.2f} %"]
         shown.append(f"{peak(theirs):.0f}")
     return f"| {' | '.join(shown)} |"
@@ -232,7 +238,7 @@ def main() -> None:
     print(f"load of this machine: {', '.join(f'{load:.1f}' for load in os.getloadavg())}")
     with tempfile.TemporaryDirectory() as folder:
         study = prepared(Path(folder) / "sweep", args)
-        head = ["cell", "s", "test loss", "MiB"]
+        head = ["cell", "s", "test loss", "other seed", "MiB"]
         for name in args.rivals:
             head += [f"{name}: s", "ratio", "of CPU time", "our loss less theirs", "MiB"]
         print(f"| {' | '.join(head)} |\n|{' --- |' * len(head)}")
