@@ -12,9 +12,11 @@ from small_models import PLAIN, SHAPES, awake, close, examples
 from torch.utils.flop_counter import FlopCounterMode
 from transformers.models.llama.modeling_llama import rotate_half
 
-from finescale.lab import fastpath, model
+from finescale import registry
+from finescale.lab import decode, fastpath, model
 from finescale.lab.methods import LORA
 from finescale.lab.packing import EMPTY, Example, pack
+from finescale.lab.train import Optimiser
 
 
 def flops(net: torch.nn.Module, batch: list[Example]) -> int:
@@ -92,3 +94,24 @@ def test_a_soft_prompt_stands_once_in_a_row(seed: int, count: int, row: int, pre
     assert bool((packed.slots_BT[:, prefix:] == EMPTY).all())
     assert packed.tokens == rows * prefix + sum(len(e.prompt) + len(e.target) for e in batch)
     assert int(packed.positions_BT.max()) == prefix + longest - 1, "positions do not run on along a row"
+
+
+@pytest.mark.parametrize("name", ["full", "lora", "prompt"])
+def test_every_tensor_of_training_and_answering_says_where_it_is(name: str) -> None:
+    """There is no GPU to try: here a tensor that is made without a device has no data, and cannot meet one that has."""
+    net = awake(PLAIN, seed=0)
+    method = registry.get("method", name)
+    attached = method.attach(net, 3, method.options, 0)
+    optimiser = Optimiser(attached.trainable, 0.0, 1.0)
+    batch, packed = examples(0), pack(examples(0), 24, 0 if attached.prefix is None else 3)
+    expected = model.nats(net, packed, attached.prefix)[0]
+    laid = decode._lay_out(net, [e.prompt for e in batch], attached.prefix)
+    answers = decode._greedy(net, laid, 4)
+    with torch.device("meta"), pytest.raises(RuntimeError, match="device"):
+        net.get_input_embeddings().weight + torch.zeros(PLAIN.width)
+    with torch.device("meta"):
+        assert torch.equal(model.nats(net, packed, attached.prefix)[0], expected)
+        assert decode._greedy(net, laid, 4) == answers
+        model.nats(net, packed, attached.prefix)[0].backward()
+        optimiser.step(0.1)
+    assert not torch.equal(model.nats(net, packed, attached.prefix)[0], expected)

@@ -115,7 +115,7 @@ def settle(name: str, out: Path, trust: bool = False) -> float:
 @torch.no_grad()
 def _apart(out: Path, trust: bool) -> float:
     """How far losses on a packed row are from transformers' own forward pass over each example alone."""
-    net = model.load(out, model.Opening(trust)).float()
+    net = model.load(out, model.Opening(trust), torch.device("cpu")).float()
     stock = AutoModelForCausalLM.from_pretrained(
         out, attn_implementation="eager", dtype=torch.float32, local_files_only=True, trust_remote_code=trust
     ).eval()

@@ -86,14 +86,15 @@ def _lay_out(net: Any, prompts: Sequence[Ids], prefix: torch.Tensor | None) -> _
         ids[row, start:] = torch.from_numpy(prompt)
         slots[row, start - length : start] = torch.arange(length)
     real = torch.arange(width) >= torch.tensor(starts)[:, None] - length
-    return _Laid(model.embed(net, ids, slots, prefix), real)
+    at = net.device
+    return _Laid(model.embed(net, ids.to(at), slots.to(at), prefix), real.to(at))
 
 
 def _greedy(net: Any, laid: _Laid, limit: int) -> list[list[int]]:
     """Step by step over the rows that have not ended; a row that ends leaves the batch and its cache."""
     rows = len(laid.real_BT)
     written: list[list[int]] = [[] for _ in range(rows)]
-    alive = torch.arange(rows)
+    alive = torch.arange(rows, device=laid.real_BT.device)
     cache = DynamicCache()
     embedded, real = laid.embedded_BTD, laid.real_BT
     positions = (real.cumsum(1) - 1).clamp(min=0)
@@ -138,12 +139,12 @@ def _beams(net: Any, laid: _Laid, limit: int, beams: int) -> list[list[int]]:
 
 def _causal(real_BT: torch.Tensor) -> torch.Tensor:
     T = real_BT.shape[1]
-    back = torch.ones(T, T, dtype=torch.bool).tril()
+    back = torch.ones(T, T, dtype=torch.bool, device=real_BT.device).tril()
     return _additive(back & real_BT[:, None, None, :])
 
 
 def _additive(allowed: torch.Tensor) -> torch.Tensor:
-    return torch.zeros(allowed.shape).masked_fill_(~allowed, MASKED)
+    return torch.zeros(allowed.shape, device=allowed.device).masked_fill_(~allowed, MASKED)
 
 
 def _until_end(row: list[int], end: int) -> Decoded:

@@ -117,7 +117,7 @@ def rows(net: Any, examples: Sequence[Example], row: int, prefix: torch.Tensor |
     size = max(1, BATCH // parts)
     for start in range(0, len(examples), size):
         packed = pack(examples[start : start + size], row, length)
-        nats = model.nats(net, packed, prefix)[1].double()
+        nats = model.nats(net, packed, prefix)[1].double().cpu()
         sums.append(torch.zeros(packed.examples, dtype=torch.float64).index_add_(0, packed.owner_N, nats).numpy())
     return Rows(
         nats=np.concatenate(sums),

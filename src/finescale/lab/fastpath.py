@@ -39,8 +39,18 @@ def keep_freed_memory() -> bool:
     return all(taken)
 
 
-def compute_dtype() -> torch.dtype:
-    """bf16 where this CPU multiplies it in hardware (AMX), else fp32: emulated, bf16 was two to three times slower."""
+def device() -> torch.device:
+    """Where models are put: a GPU that CUDA (or ROCm) sees, else the CPU. ``CUDA_VISIBLE_DEVICES`` can hide it."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def compute_dtype(at: torch.device | None = None) -> torch.dtype:
+    """bf16 where ``at`` (by default ``device()``) multiplies it in hardware, else fp32.
+
+    A CPU does with AMX: emulated, bf16 was two to three times slower.
+    """
+    if (at or device()).type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     return torch.bfloat16 if cast(Any, torch.cpu)._is_amx_tile_supported() else torch.float32
 
 
@@ -107,7 +117,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         weights_N: torch.Tensor,
         learns: bool,
     ) -> torch.Tensor:
-        nats_N = torch.empty(len(targets_N), dtype=torch.float32)
+        nats_N = torch.empty(len(targets_N), dtype=torch.float32, device=h_ND.device)
         d_h = torch.empty_like(h_ND) if learns and ctx.needs_input_grad[0] else None
         d_weight = torch.zeros_like(weight_VD) if learns and ctx.needs_input_grad[1] else None
         for start in range(0, len(targets_N), CHUNK):

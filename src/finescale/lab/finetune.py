@@ -18,7 +18,7 @@ import torch
 
 from finescale import registry
 from finescale.core import FinetuneRecipe, MethodSpec, RateSearch, RunSpec, Shape
-from finescale.lab import evaluate, ladder, model
+from finescale.lab import evaluate, fastpath, ladder, model
 from finescale.lab.answers import EvaluationSet
 from finescale.lab.keep import Keep, keep_weights
 from finescale.lab.methods import Attached, Method
@@ -395,5 +395,8 @@ def _since(began: tuple[float, float]) -> dict[str, float]:
 
 
 def _peak_memory() -> int:
+    """Bytes of the device that holds the model, at the most."""
+    if fastpath.device().type == "cuda":
+        return torch.cuda.max_memory_allocated()
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -95,10 +95,11 @@ def _initialise(net: CausalLM, random: torch.Generator) -> None:
             weight.normal_(0.0, 0.1 if "embed_tokens" in name else weight.shape[1] ** -0.5, generator=random)
 
 
-def load(folder: Path, opening: Opening = Opening()) -> CausalLM:
-    """Load a base from a local folder in the hub's layout, in its own compute type if it has one, else the machine's.
+def load(folder: Path, opening: Opening = Opening(), device: torch.device | None = None) -> CausalLM:
+    """Load a base from a local folder in the hub's layout, in its own compute type if it has one, else the device's.
 
-    Weights are read from safetensors alone, and code that lies beside them is not run, but on trust.
+    Weights are read from safetensors alone, and code that lies beside them is not run, but on trust. The model is put
+    on ``device``, by default the machine's GPU if it has one.
 
     Raises:
         InputError: the folder holds its weights as pickles, which can run anything when they are opened.
@@ -111,11 +112,12 @@ def load(folder: Path, opening: Opening = Opening()) -> CausalLM:
     model = AutoModelForCausalLM.from_pretrained(
         folder,
         attn_implementation="eager" if asked.get("own_attention") else fastpath.ATTENTION,
-        dtype=getattr(torch, asked.get("computed_in") or "", None) or fastpath.compute_dtype(),
+        dtype=getattr(torch, asked.get("computed_in") or "", None) or fastpath.compute_dtype(device),
         local_files_only=True,
         use_safetensors=True,
         trust_remote_code=opening.trust,
-    ).eval()
+    )
+    model = model.to(device or fastpath.device()).eval()
     fastpath.end_at_loss(model)
     if opening.checkpointing:
         _keep_no_activations(model)
@@ -199,6 +201,7 @@ def nats(
     Returns:
         The weighted sum of nats (differentiable) and the nats of each position, (N,), fp32.
     """
+    packed = packed.to(model.device)
     embedded = embed(model, packed.ids_BT, packed.slots_BT, prefix)
     inputs = {
         "inputs_embeds": embedded,
@@ -207,7 +210,8 @@ def nats(
         "use_cache": False,
     }
     if weights_N is None:
-        weights_N = torch.full((len(packed.at_N),), 1 / len(packed.at_N))
+        weights_N = torch.full((len(packed.at_N),), 1 / len(packed.at_N), device=model.device)
+    weights_N = weights_N.to(model.device)
     if getattr(model.config, "own_head", False):
         logits_NV = model(**inputs).logits.flatten(0, 1)[packed.at_N].float()
         nats_N = torch.nn.functional.cross_entropy(logits_NV, packed.targets_N, reduction="none")

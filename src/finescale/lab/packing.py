@@ -11,7 +11,7 @@ Shape suffixes: B rows, T positions, N positions that carry loss.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -46,6 +46,11 @@ class Packed:
     targets_N: torch.Tensor
     owner_N: torch.Tensor
     examples: int
+
+    def to(self, device: torch.device) -> Packed:
+        """The same rows on a device."""
+        moved = {name: part.to(device) for name, part in vars(self).items() if isinstance(part, torch.Tensor)}
+        return replace(self, **moved)
 
     @property
     def tokens(self) -> int:

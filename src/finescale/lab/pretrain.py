@@ -121,7 +121,7 @@ def pretrain(
     stream = load_stream(data)
     _check_text(stream, spec.shape.context)
     text = _Text(stream["train"], spec.shape.context, schedule.rows, spec.seed)
-    net = model.build(spec.shape, spec.seed).to(fastpath.compute_dtype())
+    net = model.build(spec.shape, spec.seed).to(fastpath.device(), fastpath.compute_dtype())
     recipe = spec.recipe
     optimiser = Optimiser(
         dict(net.named_parameters()), recipe.weight_decay, recipe.clip, betas=(0.9, 0.95), kind=recipe.optimiser

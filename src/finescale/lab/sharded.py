@@ -216,7 +216,7 @@ def main(place: str, rank: int) -> None:
     dist.init_process_group("gloo", init_method=f"file://{place}/meeting", rank=rank, world_size=job.shards)
     shards = Shards(rank, job.shards)
     tuned = finetune.tune(
-        model.load(Path(job.base), job.opening),
+        model.load(Path(job.base), job.opening, torch.device("cpu")),
         MethodSpec.model_validate(asked["method"]),
         FinetuneRecipe.model_validate(asked["recipe"]),
         asked["rate"],
