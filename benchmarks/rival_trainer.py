@@ -17,6 +17,8 @@ from peft import LoraConfig, PromptTuningConfig, TaskType, get_peft_model
 from torch.utils.data import Dataset
 from transformers import AutoModelForCausalLM, EarlyStoppingCallback, Trainer, TrainingArguments, set_seed
 
+from finescale.lab.train import cosine
+
 IGNORED = -100
 EVALUATED = 32
 
@@ -72,9 +74,6 @@ def arguments(cell: dict[str, Any], out: Path) -> TrainingArguments:
         per_device_eval_batch_size=cell["batch_examples"] if plain else EVALUATED,
         max_steps=cell["steps"],
         learning_rate=cell["learning_rate"],
-        lr_scheduler_type="cosine_with_min_lr",
-        lr_scheduler_kwargs={"min_lr_rate": 0.1},
-        warmup_steps=cell["warmup_steps"],
         weight_decay=cell["weight_decay"],
         max_grad_norm=cell["clip"],
         train_sampling_strategy="random" if plain else "group_by_length",
@@ -93,6 +92,19 @@ def arguments(cell: dict[str, Any], out: Path) -> TrainingArguments:
         disable_tqdm=True,
         remove_unused_columns=False,
     )
+
+
+class SameSchedule(Trainer):
+    """The Trainer with finescale's rate at every step; its own warm-up starts from 0, one step behind."""
+
+    cell: dict[str, Any]
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """Warm-up, then a cosine down to a tenth."""
+        if self.lr_scheduler is None:
+            share = cosine(1.0, self.cell["steps"], self.cell["warmup_steps"])
+            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, share)
+        return self.lr_scheduler
 
 
 @torch.no_grad()
@@ -119,7 +131,7 @@ def main() -> None:
     model = AutoModelForCausalLM.from_pretrained(cell["base"], attn_implementation="sdpa", dtype=torch.float32)
     model = with_method(model, cell["method"], cell["pet_size"])
     batch = collate(cell["context"] if cell["recipe"] == "plain" else None)
-    trainer = Trainer(
+    trainer = SameSchedule(
         model=model,
         args=arguments(cell, Path(sys.argv[1]).with_suffix("")),
         train_dataset=sets["train"],
@@ -127,6 +139,7 @@ def main() -> None:
         data_collator=batch,
         callbacks=[EarlyStoppingCallback(cell["patience"])],
     )
+    trainer.cell = cell
     trainer.train()
     size = cell["batch_examples"] if cell["recipe"] == "plain" else EVALUATED
     prefix = cell["pet_size"] if cell["method"] == "prompt" else 0

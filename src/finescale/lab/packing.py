@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,7 +50,7 @@ class Packed:
 
     def to(self, device: torch.device) -> Packed:
         """The same rows on a device."""
-        moved = {name: part.to(device) for name, part in vars(self).items() if isinstance(part, torch.Tensor)}
+        moved: dict[str, Any] = {k: part.to(device) for k, part in vars(self).items() if isinstance(part, torch.Tensor)}
         return replace(self, **moved)
 
     @property
