@@ -28,6 +28,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from finescale import registry
+from finescale.lab import ladder
+from finescale.lab.methods import Method
 from finescale.lab.prepare import load_split
 from finescale.lab.subset import subset
 from finescale.study.backends import Setup
@@ -42,7 +45,7 @@ schema = 1
 tier = "{tier}"
 stream_tokens = 400_000
 [base]
-ladder = [{rungs}]
+ladder = ["{rung}"]
 pretrain_tokens = [{tokens}]
 context = 128
 [finetune]
@@ -57,10 +60,12 @@ max_source_tokens = 40
 max_target_tokens = 40
 """
 METHODS = {
-    "full": "[methods.full]\nlearning_rate = 1e-3\n",
-    "lora": "[methods.lora]\nrank = 8\nlearning_rate = 3e-3\n",
-    "prompt": "[methods.prompt]\nlength = 20\nlearning_rate = 3e-2\n",
+    "full": ("", 1e-3),
+    "lora": ("rank = 8\n", 3e-3),
+    "prompt": ("length = 20\n", 3e-2),
 }
+"""What a study file says of each, and its rate on the rung ``RATED``."""
+RATED = "l"
 OURS = "finescale"
 AGAIN = "finescale, another seed"
 
@@ -76,12 +81,19 @@ class Result:
     peak_bytes: int
 
 
-def prepared(folder: Path, args: argparse.Namespace) -> Study:
-    """The sweep as a study whose data and bases are there and whose runs are not."""
-    rungs = ", ".join(f'"{rung}"' for rung in args.rungs)
-    toml = TOML.format(rungs=rungs, examples=", ".join(map(str, args.examples)), tokens=args.tokens, tier=args.tier)
+def table(name: str, rung: str) -> str:
+    """A method's part of the study file, its rate carried to a rung by the method's own rule."""
+    size, rate = METHODS[name]
+    method: Method = registry.get("method", name)
+    carried = method.rate_at(rate, *(ladder.shape(one, 1, 1) for one in (RATED, rung)))
+    return f"[methods.{name}]\n{size}learning_rate = {carried:.3g}\n"
+
+
+def prepared(folder: Path, rung: str, args: argparse.Namespace) -> Study:
+    """The sweep over a rung as a study whose data and base are there and whose runs are not."""
+    toml = TOML.format(rung=rung, examples=", ".join(map(str, args.examples)), tokens=args.tokens, tier=args.tier)
     folder.mkdir()
-    (folder / "study.toml").write_text(toml + "".join(METHODS[name] for name in args.methods))
+    (folder / "study.toml").write_text(toml + "".join(table(name, rung) for name in args.methods))
     study = read_study(folder)
     needed = {step.id for step in study.plan.steps.values() if step.kind != "run"}
     outcome = run(study, workers=1, only=needed)
@@ -237,12 +249,13 @@ def main() -> None:
     args = parser.parse_args()
     print(f"load of this machine: {', '.join(f'{load:.1f}' for load in os.getloadavg())}")
     with tempfile.TemporaryDirectory() as folder:
-        study = prepared(Path(folder) / "sweep", args)
         head = ["cell", "s", "test loss", "other seed", "MiB"]
         for name in args.rivals:
             head += [f"{name}: s", "ratio", "of CPU time", "our loss less theirs", "MiB"]
         print(f"| {' | '.join(head)} |\n|{' --- |' * len(head)}")
-        found = measure(study, args, Path(folder))
+        found: dict[str, dict[str, list[Result]]] = {}
+        for rung in args.rungs:
+            found |= measure(prepared(Path(folder) / rung, rung, args), args, Path(folder))
     for name in args.rivals:
         ratios = [middle(cell[name], "seconds") / middle(cell[OURS], "seconds") for cell in found.values()]
         print(

@@ -46,8 +46,12 @@ def pretrain_work(tokens: int, before: int, recipe: PretrainRecipe) -> float:
 
 def length(task: TaskSpec, method: MethodSpec) -> int:
     """Tokens of an example at its longest: source, target and soft prompt."""
-    prompt = method.pet_size or 0 if registry.get("method", method.name).size_word == "length" else 0
-    return task.max_source_tokens + task.max_target_tokens + prompt
+    return task.max_source_tokens + task.max_target_tokens + prompt_length(method)
+
+
+def prompt_length(method: MethodSpec) -> int:
+    """Tokens of the soft prompt that a method trains; 0 where it trains none."""
+    return method.pet_size or 0 if registry.get("method", method.name).size_word == "length" else 0
 
 
 def finetune_flops(shape: Shape, task: TaskSpec, method: MethodSpec, recipe: FinetuneRecipe, examples: int) -> float:
@@ -91,7 +95,7 @@ def step_memory(
         held = VALIDATED_ROWS if whole else 1
         return memory(spec.shape, count(spec.shape).total, rows, row, spec.recipe.optimiser, evaluated=held)
     if isinstance(spec, RunSpec | RateSearch):
-        each = length(spec.task, spec.method)
+        each = spec.task.max_source_tokens + spec.task.max_target_tokens
         evaluated = _evaluated(spec, each, shapes[spec.base].context, probes) if whole else 1
         batch, shape = spec.recipe.batch_examples if whole else 1, shapes[spec.base]
         rows = packed_rows(batch, each, shape.context)
@@ -100,7 +104,10 @@ def step_memory(
 
 
 def packed_rows(examples: int, each: int, row: int) -> int:
-    """Rows that so many examples of ``each`` tokens are packed in: none is cut, so what is left of a row is empty."""
+    """Rows that so many examples of ``each`` tokens are packed in: none is cut, so what is left of a row is empty.
+
+    A soft prompt counts neither in ``each`` nor in ``row``: it stands before them, once a row.
+    """
     return math.ceil(examples / max(1, row // each))
 
 
@@ -126,7 +133,7 @@ def tuning_memory(
         beyond: parameters of the base that its shape does not tell, as an output head of its own.
         checkpointing: whether activations are worked out again on the way back.
     """
-    known, row = registry.get("method", method.name), shape.context
+    known, row = registry.get("method", method.name), shape.context + prompt_length(method)
     trained = known.pet_params(shape, method.pet_size) + (beyond if known.whole else 0)
     adapted = known.size_word == "rank"
     return memory(shape, trained, rows, row, recipe.optimiser, dtype, adapted, evaluated, beyond, checkpointing)
