@@ -95,15 +95,15 @@ def main() -> None:
     runs = pd.read_csv(HERE / "runs.csv", keep_default_na=False, na_values=[""])
     rates = pd.read_csv(HERE / "rates.csv")
     spent = (runs["cpu_seconds"].sum() + rates.groupby("method")["cpu_seconds"].first().sum()) / 3600
-    zero, seeds = runs["zero_loss"].iloc[0], runs["seed"].nunique()
+    zero, seeds, sizes = runs["zero_loss"].iloc[0], runs["seed"].nunique(), runs["examples"].nunique()
     print(INTRO.format(runs=len(runs), seeds=seeds, zero=zero, hours=spent))
     if (flagged := runs["flag"].notna().sum()) > 0:
         print(f"{flagged} runs are flagged ({', '.join(runs['flag'].dropna().unique())}) and are shown all the same.\n")
     print("## Loss\n\n" + losses(runs))
     print("## Who is ahead, and where they cross\n\nA difference below 0: the first is ahead.\n\n" + crossing(runs))
     print(
-        "## What the fits say\n\nA power law in examples for each method, three sizes and two seeds.\n"
-        "Where a pair is undecided though one method led in every run, that is the width of a law from three sizes.\n"
+        f"## What the fits say\n\nA power law in examples for each method, {sizes} sizes and {seeds} seeds.\n"
+        "Where a pair is undecided though one method led in every run, that is the width of a law from so few sizes.\n"
     )
     print(answer(runs))
     print("## Learning rates\n\nDev loss of each trial; the lowest was taken.\n")
