@@ -33,8 +33,8 @@ def test_recovers_the_paper_law_without_noise() -> None:
 
 
 @settings(max_examples=10, deadline=None)
-@given(scale=st.floats(0.01, 100.0), seed=st.integers(0, 5))
-def test_rescaling_a_factor_moves_only_its_coefficient(scale: float, seed: int) -> None:
+@given(scale=st.integers(2, 500), seed=st.integers(0, 5))
+def test_rescaling_a_factor_moves_only_its_coefficient(scale: int, seed: int) -> None:
     runs = table(0.003, seed)
     one = estimates(fit(runs, "multiplicative", "model_params", draws=10))
     two = estimates(fit(runs.assign(examples=runs["examples"] * scale), "multiplicative", "model_params", draws=10))
