@@ -1,26 +1,31 @@
-"""Gradient checkpointing: the same losses and gradients from fewer kept activations, whatever the architecture."""
+"""Ways to open a base that is large: fewer kept activations, parts on devices; the same losses and gradients."""
 
 from __future__ import annotations
 
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import local_hub
 import pytest
 import torch
+from accelerate import dispatch_model
 from small_models import close, examples
 
 from finescale import registry
 from finescale.core import MethodSpec
 from finescale.errors import InputError
-from finescale.lab import ladder, model
+from finescale.lab import fastpath, ladder, model
 from finescale.lab.finetune import attach
 from finescale.lab.packing import pack
+from finescale.study.lock import read_study
 
 
-def passed(folder: Path, opening: model.Opening, method: str) -> tuple[int, torch.Tensor, list[torch.Tensor]]:
+def passed(
+    folder: Path, opening: model.Opening, method: str, net: Any = None
+) -> tuple[int, torch.Tensor, list[torch.Tensor]]:
     """Bytes kept for the way back, loss and gradients of one batch."""
-    net = model.load(folder, opening).float()
+    net = (net or model.load(folder, opening)).float()
     size = registry.get("method", method).default_sizes
     attached = attach(net, MethodSpec(name=method, pet_size=size[0] if size else None), seed=3)
     with torch.no_grad():  # adapters that start at zero have no gradients to compare
@@ -70,3 +75,28 @@ def test_the_estimate_falls_with_what_is_kept() -> None:
         assert little.total < much.total
         assert little.weights == much.weights
     assert saved == sorted(saved)
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "prompt"])
+def test_a_model_spread_by_accelerate_has_the_same_numbers(method: str, tmp_path: Path) -> None:
+    """On one device, each part with the hooks that would move its inputs to another."""
+    folder = local_hub.save(tmp_path / "llama", "llama")
+    _, loss, gradients = passed(folder, model.Opening(), method)
+    _, again, same = passed(folder, model.Opening(device_map="auto"), method)
+    assert torch.equal(loss, again)
+    parts = {"model.embed_tokens", "model.layers.0", "model.layers.1", "model.norm", "model.rotary_emb", "lm_head"}
+    net = model.load(folder)
+    dispatch_model(net, dict.fromkeys(parts, "cpu"), main_device="cpu", force_hooks=True)
+    fastpath.end_at_loss(net)
+    _, again, hooked = passed(folder, model.Opening(), method, net)
+    assert close(loss, again)
+    for found in (same, hooked):
+        assert len(found) == len(gradients) > 0
+        assert all(close(one, other) for one, other in zip(gradients, found, strict=True))
+
+
+def test_one_training_is_not_shared_in_two_ways(tmp_path: Path) -> None:
+    asked = '[run]\nshards = 2\ndevice_map = "auto"\n'
+    (tmp_path / "study.toml").write_text((files("finescale.demo") / "study.toml").read_text() + asked)
+    with pytest.raises(InputError, match="share one training in two ways"):
+        read_study(tmp_path)

@@ -253,7 +253,9 @@ def _last_layer(layer: Any, hidden_states: torch.Tensor, loss_at: torch.Tensor |
 def end_at_loss(model: Any) -> None:
     """Have a Llama's last layer end at the positions that carry loss, where ``loss_at`` names them; others are left."""
     layers = getattr(model.base_model, "layers", None)
-    if layers and isinstance(layers[-1], (LlamaDecoderLayer, ArceeDecoderLayer)):
+    if not layers or hasattr(layers[-1], "_hf_hook"):  # accelerate's, that moves inputs to the layer's device
+        return
+    if isinstance(layers[-1], (LlamaDecoderLayer, ArceeDecoderLayer)):
         layers[-1].forward = MethodType(_last_layer, layers[-1])
 
 
@@ -262,7 +264,8 @@ def trunk(model: Any, at_N: torch.Tensor, inputs: dict[str, Any]) -> torch.Tenso
     layers = getattr(model.base_model, "layers", None)
     if layers and getattr(layers[-1].forward, "__func__", None) is _last_layer:
         return cast(torch.Tensor, model.base_model(**inputs, loss_at=at_N).last_hidden_state[0])
-    return cast(torch.Tensor, model.base_model(**inputs).last_hidden_state.flatten(0, 1)[at_N])
+    h_ND = model.base_model(**inputs).last_hidden_state.flatten(0, 1)
+    return cast(torch.Tensor, h_ND[at_N.to(h_ND.device)])
 
 
 def install() -> None:

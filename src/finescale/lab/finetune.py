@@ -116,7 +116,7 @@ def finetune(
         The record; losses are nats per target token. A run that diverged or never beat the untouched base is flagged.
     """
     began = time.perf_counter(), time.process_time()
-    shape = model.shape_of(net := model.load(base, opening))
+    shape = model.shape_of(net := _opened(base, opening, shards))
     base_record = json.loads((base / "record.json").read_text())
     method: Method = registry.get("method", spec.method.name)
     learning_rate = _rate(spec, rate, method, shape)
@@ -167,7 +167,7 @@ def search_rate(
     train_set = subset(load_split(data, spec.task.name, "train"), spec.examples, spec.seed)
     dev_set = load_split(data, spec.task.name, "dev")
     own = EvaluationSet(data, spec.task.name, parts=parts)
-    zero_dev = evaluate.mean_nats(evaluate.untouched_rows(model.load(base, opening), base, own, "dev"))
+    zero_dev = evaluate.mean_nats(evaluate.untouched_rows(_opened(base, opening, shards), base, own, "dev"))
     job = Job(str(base), str(data), spec.task.name, spec.examples, spec.seed, shards, opening)
     trials: dict[float, Tuned] = {}
     todo = list(spec.grid)
@@ -175,7 +175,7 @@ def search_rate(
     while todo:
         rate = todo.pop(0)
         seeds = spec.seed, spec.seed
-        net = model.load(base, opening)
+        net = _opened(base, opening, shards)
         how = spec.method, spec.recipe, rate
         trials[rate] = _tuned(job, out, net, *how, train_set, dev_set, zero_dev, seeds, lambda _: None, parts)
         tell(len(trials) / budget)
@@ -190,8 +190,13 @@ def search_rate(
             for r, t in sorted(trials.items())
         ],
         "found_size": spec.method.pet_size,
-        "found_at": model.shape_of(model.load(base, opening)).model_dump(),
+        "found_at": model.shape_of(_opened(base, opening, shards)).model_dump(),
     } | _since(began)
+
+
+def _opened(base: Path, opening: model.Opening, shards: int) -> Any:
+    """The base, on the CPU where processes share its training, as that is done there."""
+    return model.load(base, opening, torch.device("cpu") if shards > 1 else None)
 
 
 def _tuned(job: Job, out: Path, net: Any, *how: Any) -> Tuned:

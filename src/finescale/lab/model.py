@@ -39,10 +39,12 @@ class Opening:
         trust: whether code that lies in its folder may be run.
         checkpointing: whether each layer's activations are worked out again on the way back instead of being kept; the
             numbers are the same (Chen et al. 2016, arXiv 1604.06174).
+        device_map: how accelerate spreads the model over the devices of this process; None: it is on one.
     """
 
     trust: bool = False
     checkpointing: bool = False
+    device_map: str | dict[str, str] | None = None
 
 
 def build(shape: Shape, seed: int) -> CausalLM:
@@ -99,7 +101,7 @@ def load(folder: Path, opening: Opening = Opening(), device: torch.device | None
     """Load a base from a local folder in the hub's layout, in its own compute type if it has one, else the device's.
 
     Weights are read from safetensors alone, and code that lies beside them is not run, but on trust. The model is put
-    on ``device``, by default the machine's GPU if it has one.
+    on ``device``, by default the machine's GPU if it has one, or spread as ``opening`` says.
 
     Raises:
         InputError: the folder holds its weights as pickles, which can run anything when they are opened.
@@ -116,8 +118,10 @@ def load(folder: Path, opening: Opening = Opening(), device: torch.device | None
         local_files_only=True,
         use_safetensors=True,
         trust_remote_code=opening.trust,
-    )
-    model = model.to(device or fastpath.device()).eval()
+        device_map=opening.device_map,
+    ).eval()
+    if opening.device_map is None:
+        model = model.to(device or fastpath.device())
     fastpath.end_at_loss(model)
     if opening.checkpointing:
         _keep_no_activations(model)
@@ -218,4 +222,5 @@ def nats(
         return (nats_N * weights_N).sum(), nats_N.detach()
     h_ND = fastpath.trunk(model, packed.at_N, inputs)
     head = model.get_output_embeddings().weight
-    return fastpath.linear_cross_entropy(h_ND, head, packed.targets_N, weights_N)
+    h_ND, targets_N, weights_N = (part.to(head.device) for part in (h_ND, packed.targets_N, weights_N))
+    return fastpath.linear_cross_entropy(h_ND, head, targets_N, weights_N)

@@ -183,7 +183,8 @@ class _Probe:
             "data": str(self.places[self.study.plan.of("data")[0].id]),
             "base": str(self.places.get(base.id, self.study.store.done(base))),
             "shape": spec.shape.model_dump(),
-            "opening": {"trust": self.study.plan.trusts_base_of(steps[0]), "checkpointing": self.checkpointing},
+            "opening": {"trust": self.study.plan.trusts_base_of(steps[0]), "checkpointing": self.checkpointing}
+            | {"device_map": self.study.spec.run.device_map},
         }
         store.write_json(self.study.folder / f"{id}.json", asked, durable=False)
         peak = self._do(TIMING, id)

@@ -218,7 +218,8 @@ class _Driver:
         step = self.steps[id]
         asked = self.study.spec.run
         trust = self.study.plan.trusts_base_of(step)
-        how = How(self.attempts[id].parts, shards_of(self.study, step), asked.keep, trust, asked.gradient_checkpointing)
+        shares = self.attempts[id].parts, shards_of(self.study, step)
+        how = How(*shares, asked.keep, trust, asked.gradient_checkpointing, asked.device_map)
         self.store.begin(step, how)
         self.begun[id] = time.monotonic()
         self.backend.submit(self.function, self.store.address, id)

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 def shards_of(study: Study, step: Step) -> int:
     """Processes that share a step's training: ``[run] shards``, else what ``[run] memory_gb`` makes needed.
 
-    Finetuning alone is shared. What is reckoned are weights, and gradients and moments where all weights are trained.
+    Finetuning alone is shared, and not where ``[run] device_map`` spreads it. What is reckoned are weights, and
+    gradients and moments where all weights are trained.
     """
     if step.kind not in ("rate", "run"):
         return 1
     asked = study.spec.run
-    if asked.shards is not None or asked.memory_gb is None:
+    if asked.shards is not None or asked.memory_gb is None or asked.device_map is not None:
         return asked.shards or 1
     base: Any = study.plan.steps[step.needs["base"]].spec
     spec: Any = step.spec

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from finescale import registry
 from finescale.core import FinetuneRecipe, MethodSpec, PretrainRecipe, PublicBase
@@ -28,6 +28,7 @@ from finescale.study.fields import (
     Seed,
     Seeds,
     Some,
+    fault,
     known,
     one_of,
 )
@@ -206,10 +207,20 @@ class RunChoice(Section):
     gradient_checkpointing: bool = Field(
         default=False, description="work activations out again instead of keeping them: less memory, more time"
     )
+    device_map: Literal["auto", "balanced", "sequential"] | None = Field(
+        default=None, description="spread a base over the devices of one process, as accelerate does; by default not"
+    )
     slurm: dict[str, str | int] = Field(default={}, description='what sbatch is told, as in partition = "cpu"')
     keep: Literal["scores", "adapters", "best"] = Field(
         default="scores", description="weights that runs leave: none, adapters (PEFT's format), or best checkpoints too"
     )
+
+    @model_validator(mode="after")
+    def _one_way_to_share(self) -> RunChoice:
+        if self.device_map is not None and (self.shards or 1) > 1:
+            what = f"device_map = {self.device_map!r} and shards = {self.shards} share one training in two ways"
+            raise fault(what, "keep one of them: a map is for devices of one process, shards are processes")
+        return self
 
 
 class StudySpec(Section):

@@ -45,6 +45,7 @@ class How:
         keep: which weights a run leaves: ``[run] keep``.
         trust: whether code that the base brings may be run.
         checkpointing: whether finetuning works activations out again instead of keeping them.
+        device_map: how a base is spread over the devices of one process, in accelerate's words.
     """
 
     parts: int = 1
@@ -52,6 +53,7 @@ class How:
     keep: Literal["scores", "adapters", "best"] = "scores"
     trust: bool = False
     checkpointing: bool = False
+    device_map: str | None = None
 
 
 PLAINLY = How()

@@ -27,7 +27,7 @@ def execute(root: Path, part: Path, tell: Teller) -> dict[str, Any]:
     """Do the work of the step whose working folder is ``part`` and return its record."""
     asked = store.read_json(part / "spec.json")
     spec, needs, how = asked["spec"], asked["needs"], store.How(**asked["how"])
-    opening = Opening(how.trust, how.checkpointing)
+    opening = Opening(how.trust, how.checkpointing, how.device_map)
     place = {role: root / store.FOLDERS[_KIND_OF_ROLE[role]] / needed for role, needed in needs.items()}
     match asked["kind"]:
         case "data":
