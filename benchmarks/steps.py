@@ -46,7 +46,7 @@ def ours(rung: str, method: str) -> Callable[[list[Example]], None]:
     optimiser = Optimiser(attached.trainable, 0.0, 1.0)
 
     def step(batch: list[Example]) -> None:
-        for loss, _ in finetune._losses(net, batch, CONTEXT, attached.prefix, 1, finetune.ALONE):
+        for loss, _ in finetune.losses(net, batch, CONTEXT, attached.prefix, 1, finetune.ALONE):
             loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step(1e-4)
 

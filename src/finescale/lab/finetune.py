@@ -239,7 +239,7 @@ def tune(
     stale = 0
 
     def losses_of(step: int) -> Iterator[tuple[torch.Tensor, int]]:
-        return _losses(net, batches.at(step), row, attached.prefix, parts, whole)
+        return losses(net, batches.at(step), row, attached.prefix, parts, whole)
 
     def after(step: Step) -> bool:
         nonlocal best, stale
@@ -283,7 +283,7 @@ def _optimiser(attached: Attached, method: Method, recipe: FinetuneRecipe, whole
     )
 
 
-def _losses(
+def losses(
     net: Any, batch: list[Example], row: int, prefix: torch.Tensor | None, parts: int, whole: Whole
 ) -> Iterator[tuple[torch.Tensor, int]]:
     """Loss and tokens of each part of a batch; the losses add up to the mean over the batch's target tokens."""
