@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from finescale.errors import Fault, InputError, Refused
+from finescale.errors import Fault, InputError, Refused, collecting
 from finescale.terminal import out, say, told
 
 if TYPE_CHECKING:
@@ -114,21 +114,35 @@ def report_table(
     from finescale import read_runs
     from finescale.study.of_table import analyse_table
 
+    page = page or file.parent / f"{file.stem}-report" / "index.html"
+    _check_page(page)
     counts = _counts(hold_out) if hold_out else None
     runs = read_runs(file, pairs(column, "--column"))
     for finding in runs.findings:
         told.print(f"note: {finding}", soft_wrap=True)
     found = analyse_table(runs, file.name, law, factor, counts, level, seed)
-    write_report(found, page or file.parent / f"{file.stem}-report" / "index.html")
+    write_report(found, page)
+
+
+def _check_page(page: Path) -> None:
+    """A page goes over nothing but another page; said before anything is fitted."""
+    above = next(folder for folder in page.absolute().parents if folder.exists())
+    with collecting() as faults:
+        if page.suffix.lower() not in (".html", ".htm"):
+            faults.add(f"--out {page}", "is no HTML file", "end its name in .html")
+        elif page.is_dir():
+            faults.add(f"--out {page}", "is a folder", "name the page in it: index.html, say")
+        elif not above.is_dir():
+            faults.add(f"--out {page}", f"is to be in {above}, which is a file", "name a folder")
 
 
 def write_report(analysis: Analysis, page: Path) -> None:
-    """Write a page, and its figures into a folder beside it."""
+    """Write a page, and its figures into a folder beside it: ``figures`` of index.html, ``NAME-figures`` of others."""
     from finescale.report.figures import figures
     from finescale.report.page import write_page
 
     write_page(analysis, page)
-    figures(analysis, page.parent / "figures")
+    figures(analysis, page.parent / ("figures" if page.name == "index.html" else f"{page.stem}-figures"))
     out.print(f"The page: {page}", soft_wrap=True)
 
 

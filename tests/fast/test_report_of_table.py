@@ -123,6 +123,11 @@ def test_faults_are_named(tmp_path: Path) -> None:
         assert got[0] == 1, (options, got)
         assert said in got[1]
     assert asked(["report", str(tmp_path / "none.csv")])[0] == 1
+    for where, said in ((path, "is no HTML file"), (path / "p.html", "which is a file"), (tmp_path, "is no HTML file")):
+        got = asked(["report", str(path), "-o", str(where)])
+        assert got[0] == 1
+        assert said in got[1]
+    assert path.read_text().startswith("method,"), "a table is not written over"
     assert [one.name for one in tmp_path.iterdir()] == ["runs.csv"]
     with pytest.raises(InputError, match="no usable run"):
         analyse_table(read_runs(bare().assign(loss=-1.0)), "t")

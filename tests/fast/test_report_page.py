@@ -11,16 +11,19 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 from report_sample import HOSTILE, hostile_analysis, rival, sample_analysis, sample_runs, small_runs
 
 from finescale.report import numbers
+from finescale.report.answer import _calibrated
 from finescale.report.figures import draw
 from finescale.report.page import SECTIONS, page, write_page
 from finescale.report.series import SERIES, plotted
 from finescale.stats.advise import advise
+from finescale.stats.checks import calibration
 from finescale.stats.fit import fit
 from finescale.study.analyse import Analysis
 
@@ -165,6 +168,8 @@ def test_the_answer_is_the_advices_own_words_and_numbers(analysis: Analysis) -> 
             *(numbers.probability(share) for share in tables["p_best"]),
             *analysis.runs["base"],
             "4 less likely ones left out",
+            *(f"{n:.0f}" for n in calibration(analysis.fits, [analysis.level])[["runs", "inside"]].iloc[0]),
+            *analysis.crossings["verdict"],
             f"{analysis.runs.loc[analysis.runs['examples'] == 4000, 'loss'].min():.3f}",
         ]
     )
@@ -181,6 +186,33 @@ def test_the_best_run_seen_and_an_unsound_fit_stand_beside_the_answer(analysis: 
     unsound = analysis.final.find(**prompt.best).status
     assert unsound.name == "Unidentified"
     assert unsound.sentence in said
+
+
+def test_calibration_prices_and_the_crossing_stand_beside_the_answer(analysis: Analysis) -> None:
+    row = calibration(analysis.fits, [analysis.level]).iloc[0]
+    advice = analysis.advice[0]
+    text = Document(page(replace(analysis, prices={"label": 0.5}))).texts["answer"]
+    assert f"Of {row['runs']:.0f} losses held out of the fit, the 90% intervals held {row['inside']:.0f}" in text
+    assert f"examples cost {advice.best['examples'] / 2:,.0f} USD" in text
+    assert "USD" not in Document(page(analysis)).texts["answer"], "no price is made up"
+    other = {**advice.best, "method": "lora" if advice.best["method"] == "full" else "full"}
+    turned = Document(page(replace(analysis, advice=[replace(advice, runner_up=other)]))).texts["answer"]
+    here = analysis.crossings
+    here = here[(here["base"] == other["base"]) & here["a"].isin(["full", "lora"]) & here["b"].isin(["full", "lora"])]
+    assert f"What would change the answer: {here['verdict'].iloc[0].rstrip('.')}" in turned
+
+
+@pytest.mark.parametrize(("actual", "said"), [(0.3, "too narrow"), (0.9, "as many as chance"), (1.0, "wider than")])
+def test_how_calibration_is_put_in_words(actual: float, said: str) -> None:
+    assert said in _calibrated(pd.Series({"actual": actual, "low": 0.8, "high": 0.95}))
+
+
+def test_bases_made_elsewhere_are_not_said_to_be_checked(analysis: Analysis) -> None:
+    assert "not known whether they have read" not in Document(page(analysis)).visible
+    bases = analysis.bases.assign(pretrain_loss=np.nan, branch_share=np.nan)
+    read = Document(page(replace(analysis, bases=bases)))
+    assert "annealed" not in read.texts["bases"]
+    assert f"not known whether they have read dev or test texts: {bases['base'].iloc[0]}" in read.texts["text"]
 
 
 def test_a_refusal_is_said_and_marked(analysis: Analysis) -> None:

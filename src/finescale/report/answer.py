@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -13,6 +13,7 @@ from finescale.report.section import paragraph, plural
 from finescale.report.series import method_labels
 from finescale.report.tables import Column, cell, estimate, rows_of, table, telling
 from finescale.stats.advise import spoken_unit
+from finescale.stats.checks import calibration
 
 if TYPE_CHECKING:
     from finescale.stats.advise import Advice
@@ -66,7 +67,41 @@ def _beside(analysis: Analysis, advice: Advice) -> list[Html]:
     if status.name != "Converged":
         name = tag("b", status.name, class_="warn")
         notes.append(paragraph("The fit behind this forecast is ", name, f": {status.sentence}", class_="refusal"))
-    return notes
+    return [*notes, *(paragraph(said) for said in _held_against(analysis, advice))]
+
+
+def _held_against(analysis: Analysis, advice: Advice) -> Iterator[str]:
+    """What measured calibration says of such intervals, the price of the labels, and where the answer turns."""
+    assert advice.best is not None
+    found = calibration(analysis.fits, [analysis.level])
+    if len(found):
+        row = found.iloc[0]
+        held = f"Of {plural(int(row['runs']), 'loss', 'losses')} held out of the fit"
+        yield f"{held}, the {analysis.level:.0%} intervals held {int(row['inside'])}, {_calibrated(row)}."
+    if (price := analysis.prices.get("label")) is not None:
+        many = advice.best["examples"]
+        yield f"At {price:g} USD a label, {numbers.whole(many)} examples cost {numbers.whole(price * many)} USD."
+    if advice.runner_up is not None and (turn := _turn(analysis.crossings, advice.best, advice.runner_up)):
+        yield f"What would change the answer: {turn.rstrip('.')}."
+
+
+def _calibrated(row: pd.Series[Any]) -> str:
+    """How an actual coverage compares with what chance would give of the nominal one, in words."""
+    if row["actual"] < row["low"]:
+        return "fewer than chance would explain: read the interval as too narrow"
+    if row["actual"] > row["high"]:
+        return "more than chance would explain: the interval is wider than it need be"
+    return "as many as chance would have them hold"
+
+
+def _turn(crossings: pd.DataFrame, best: dict[str, Any], other: dict[str, Any]) -> str:
+    """Where the best and the runner-up cross on one base; nothing where they are of two bases, or one method."""
+    pair = {best["method"], other["method"]}
+    if len(pair) == 1 or best["base"] != other["base"]:
+        return ""
+    rows = (row for row in crossings.to_dict("records") if {row["a"], row["b"]} == pair)
+    here = (row for row in rows if (row["task"], row["base"]) == (best["task"], best["base"]))
+    return next((str(row["verdict"]) for row in here), "")
 
 
 def _also(analysis: Analysis, advice: Advice) -> Html:

@@ -97,7 +97,7 @@ def _data(manifest: dict[str, Any]) -> str | None:
     if not manifest:
         return None
     leaks = manifest["leaks"]
-    found = f"{plural(leaks['found'], 'leaked paragraph')} removed, {leaks['remaining']} left"
+    found = f"{plural(leaks['found'], 'leaked paragraph')} removed from pretraining text, {leaks['remaining']} left"
     return f"{plural(len(manifest['artefacts']), 'package')}, corpus digest {manifest['digest'][:12]}; {found}"
 
 

@@ -65,7 +65,7 @@ def _size(value: float, row: pd.Series[Any]) -> str:
     """A number of examples; 0 and infinity lie below and beyond what was looked at."""
     if value == 0:
         return f"below {numbers.significant(row['from'], 2)}"
-    return numbers.significant(value, 2) if value < float("inf") else f"beyond {numbers.significant(row['to'], 2)}"
+    return numbers.whole(value) if value < float("inf") else f"beyond {numbers.significant(row['to'], 2)}"
 
 
 def _spelled(crossings: pd.DataFrame) -> Html:

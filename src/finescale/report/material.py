@@ -40,6 +40,8 @@ MOST_SHOWN = 300
 """Rows that a table of single runs has at most; the table of all runs has every one."""
 
 
+NOT_CHECKED = "Pretrained elsewhere, so it is not known whether they have read dev or test texts"
+
 # ---------------------------------------------------------------------------------------------------------------- bases
 
 
@@ -55,10 +57,10 @@ def bases_section(analysis: Analysis, shown: Plotted) -> Section:
         Column("Decay branch", lambda row: numbers.percent(row["branch_share"]), "of those tokens"),
         Column("Time", lambda row: numbers.duration(row["seconds"])),
     ]
-    lead = paragraph(
-        "The law counts parameters without embeddings. Each base was annealed by a short decay branch of its own, so "
-        "that pretraining tokens compare finished models."
-    )
+    branched = analysis.bases["branch_share"].fillna(0.0) > 0
+    which = "Each base" if branched.all() else "Each base that has a decay branch"
+    why = f"{which} was annealed by that short branch of its own, so that pretraining tokens compare finished models."
+    lead = paragraph("The law counts parameters without embeddings. " + (why if branched.any() else ""))
     return Section(
         "bases", "The bases", "Bases", join(lead, table("Bases of this study", columns, rows_of(analysis.bases)))
     )
@@ -83,7 +85,14 @@ def text_section(analysis: Analysis, shown: Plotted) -> Section:
         digest,
         ".",
     )
-    body = join(lead, _leaks(manifest["leaks"]), _contents(manifest["counts"]), _packages(artefacts), notes)
+    body = join(
+        lead,
+        _leaks(manifest["leaks"]),
+        _elsewhere(analysis),
+        _contents(manifest["counts"]),
+        _packages(artefacts),
+        notes,
+    )
     return Section("text", "Where the text came from", "Text", body)
 
 
@@ -94,6 +103,14 @@ def _leaks(leaks: Mapping[str, Any]) -> Html:
         tag("span", f"{leaks['remaining']} remain", class_="warn" if leaks["remaining"] else None),
         ".",
     )
+
+
+def _elsewhere(analysis: Analysis) -> Html | None:
+    """What no check here can tell of bases that somebody else pretrained."""
+    found = analysis.bases.loc[analysis.bases["pretrain_loss"].isna(), "base"]
+    if found.empty:
+        return None
+    return paragraph(f"{NOT_CHECKED}: {', '.join(found)}.", class_="warn")
 
 
 def _contents(counts: Mapping[str, Any]) -> Html:

@@ -2,7 +2,28 @@
 "use strict";
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
-const DARK = window.matchMedia("(prefers-color-scheme: dark)");
+
+/** Whether figures are drawn for a dark page; paper is light whatever the reader's choice. */
+class Scheme extends EventTarget {
+  #media = window.matchMedia("(prefers-color-scheme: dark)");
+  #printing = false;
+
+  constructor() {
+    super();
+    this.#media.addEventListener("change", () => this.dispatchEvent(new Event("change")));
+    for (const [name, printing] of [["beforeprint", true], ["afterprint", false]]) window.addEventListener(name, () => this.#print(printing));
+  }
+
+  get matches() { return this.#media.matches && !this.#printing; }
+
+  #print(printing) {
+    this.#printing = printing;
+    document.documentElement.toggleAttribute("data-print", printing);
+    if (this.#media.matches) this.dispatchEvent(new Event("change"));
+  }
+}
+
+const DARK = new Scheme();
 
 /** Rows of a column table {columns, rows} as objects. */
 function records(table) {
