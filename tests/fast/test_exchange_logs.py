@@ -19,7 +19,7 @@ from finescale.exchange.history import gaps, interval_of
 from finescale.lab.packages import packaged
 from finescale.stats.advise import advise
 from finescale.stats.fit import fit
-from finescale.stats.logs import better_when_higher, log_in
+from finescale.stats.logs import better_when_higher, log_in, names_steps
 from finescale.stats.runs import read_runs
 from finescale.stats.units import unit_named
 
@@ -49,6 +49,8 @@ def log(lines: int = 6, **more: object) -> pd.DataFrame:
          Ask(columns={"examples_seen": "examples"})),
         (log().assign(examples=lambda f: 8 * f["step"]), Ask()),
         (log(), Ask(columns={"step": "examples"})),
+        (log(examples=1000).rename(columns={"step": "Training Step"}), Ask()),
+        (log(examples=1000).iloc[::-1], Ask()),
         (log(examples=1000, run="a"), Ask()),
         (log(examples=[10, 20, 40, 80, 160, 320], run="a"), Ask()),
         (pd.concat([log(examples=100, method="lora"), log(examples=100, method="full")]), Ask()),
@@ -58,7 +60,7 @@ def test_a_log_of_training_is_refused_with_its_column_and_the_way_out(
     frame: pd.DataFrame, ask: Ask, tmp_path: Path
 ) -> None:
     path = written(tmp_path / "log.csv", frame)
-    column = "_step" if "_step" in frame else "step"
+    column = next(filter(names_steps, frame))
     with pytest.raises(InputError, match=f"'{column}' counts upwards within .*a log of training, not runs.*--step"):
         import_runs("table", [path], ask)
 
@@ -147,7 +149,9 @@ def test_even_gaps_show_where_the_interval_is_known(count: int, every: int, thin
 # --------------------------------------------------------------------------------------------------------------- scores
 
 
-@pytest.mark.parametrize("name", ["eval_accuracy", "acc,none", "rougeL", "bleu-4", "winRate", "exact_match,strict"])
+@pytest.mark.parametrize(
+    "name", ["eval_accuracy", "acc,none", "rougeL", "winRate", "exact_match,strict", "rewards/accuracies"]
+)
 def test_a_score_that_is_better_when_higher_is_no_loss(name: str, tmp_path: Path) -> None:
     path = written(tmp_path / "runs.csv", pd.DataFrame({"examples": [10, 20, 40], name: [0.2, 0.4, 0.5]}))
     assert better_when_higher(name)
@@ -171,6 +175,13 @@ def test_a_score_in_per_cent_is_taken_from_100(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["eval_loss", "f1_loss", "perplexity", "error_rate", "accuracy_error", "nll", "embed"])
 def test_losses_are_taken_as_they_are(name: str) -> None:
     assert not better_when_higher(name)
+
+
+@pytest.mark.parametrize("asked", ["1 - eval_loss", "100 - eval_loss"])
+def test_a_loss_is_not_turned_upside_down(asked: str, tmp_path: Path) -> None:
+    path = written(tmp_path / "runs.csv", pd.DataFrame({"examples": [10, 20, 40], "eval_loss": [0.9, 0.7, 0.6]}))
+    with pytest.raises(InputError, match=r"upside down.*--loss eval_loss"):
+        import_runs("table", [path], Ask(loss=asked))
 
 
 # ---------------------------------------------------------------------------------------------------------------- units
@@ -290,3 +301,14 @@ def test_an_export_names_its_own_flag_and_a_card_keeps_its_line_ends(
             assert whole.count(b"\n") == whole.count(ends)
             assert b"license: mit" in whole
         assert not list(tmp_path.glob("*.part"))
+
+
+def test_tokens_of_two_tokenizers_are_not_fitted_as_one() -> None:
+    sizes = [100, 200, 400, 800, 1600]
+    told = {"loss_unit": "nats per target token", "loss": [3, 2.6, 2.3, 2.1, 1.95], "examples": sizes}
+    both = pd.concat([pd.DataFrame(told | {"tokenizer": words}) for words in ("a", "b")], ignore_index=True)
+    with pytest.raises(InputError, match=r"names 2 tokenizers.*bits per byte"):
+        fit(both, law="power", draws=10)
+    assert len(fit(both, law="power", by=["tokenizer"], draws=10).groups) == 2
+    bytes_ = fit(both.assign(loss_unit="bits per byte"), law="power", draws=10)
+    assert bytes_.unit == "bits per byte"

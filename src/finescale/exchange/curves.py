@@ -11,7 +11,7 @@ from finescale.errors import Fault, InputError, near
 from finescale.exchange.ask import Ask, given
 from finescale.exchange.found import Fact, Found, Scores, number
 from finescale.exchange.history import gaps
-from finescale.stats.logs import STEPS, log_in, parts
+from finescale.stats.logs import log_in, names_steps, parts
 from finescale.stats.runs import CANONICAL
 
 ENDS = ("flag",)
@@ -69,7 +69,7 @@ def _frame(rows: Sequence[Found], ask: Ask, more: Sequence[str]) -> pd.DataFrame
     for run in rows:
         whole = {name: points[-1][1] for name, points in run.scores.items()} | run.config | run.facts
         cells = {ask.columns.get(name, name): value for name, value in whole.items() if given(value)}
-        wanted = {n: v for n, v in cells.items() if n in CANONICAL or n in more or n.casefold() in STEPS}
+        wanted = {n: v for n, v in cells.items() if n in CANONICAL or n in more or names_steps(n)}
         told.append(wanted | ({"run": run.run} if run.run else {}))
     return pd.DataFrame(told)
 

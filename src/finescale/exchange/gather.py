@@ -20,7 +20,7 @@ from finescale.exchange.curves import one_each
 from finescale.exchange.found import Fact, Found, Importer, Skipped
 from finescale.exchange.known import KEPT
 from finescale.stats import units
-from finescale.stats.logs import better_when_higher
+from finescale.stats.logs import better_when_higher, better_when_lower
 from finescale.stats.runs import CANONICAL, read_runs
 
 LEAST = ("examples", "loss")
@@ -212,6 +212,9 @@ def _check_direction(metric: str, top: float | None, values: list[float]) -> Non
     if top is None and better_when_higher(metric):
         way = f"--loss '{100 if most > 1 else 1} - {metric}' makes it an error"
         raise InputError(Fault(f"--loss {metric}", HIGHER, way))
+    if top is not None and better_when_lower(metric):
+        way = f"--loss {metric}, as it is better when lower"
+        raise InputError(Fault(f"--loss {top:g} - {metric}", "would turn it upside down", way))
     if top is not None and most > top:
         way = f"--loss '100 - {metric}' if it is in per cent" if most <= 100 else "name a score that has such a top"
         raise InputError(Fault(f"--loss {top:g} - {metric}", f"would be below 0: it goes up to {most:g}", way))

@@ -36,7 +36,7 @@ from finescale.stats.runs import Places, Runs, read_runs
 from finescale.stats.solve import Objective, Solution
 from finescale.stats.status import judge, too_few
 from finescale.stats.uncertainty import Noise, Resamples, choose, lent, noise_of, resample
-from finescale.stats.units import COLUMN, unit_of, units_of
+from finescale.stats.units import COLUMN, TOKENIZER, tokenizers_of, unit_of, units_of
 
 OBJECTIVES = {
     "robust": Objective("log", None),
@@ -233,6 +233,12 @@ def _check_units(frame: pd.DataFrame, by: tuple[str, ...], y: str, faults: Fault
     if y == "loss" and COLUMN not in by and len(units := units_of(frame)) > 1:
         way = f"fit them apart (by {COLUMN!r}), or bring them into one unit"
         faults.add(f"column {COLUMN!r}", f"has {' and '.join(units[:4])} in one fit", way)
+    if y == "loss" and TOKENIZER not in by and len(words := tokenizers_of(frame)) > 1:
+        what = f"names {len(words)} tokenizers, and losses per token of one are not those of another"
+        way = (
+            f"fit bits per byte (--column loss=nats --column bits_per_byte=loss), or fit them apart (by {TOKENIZER!r})"
+        )
+        faults.add(f"column {TOKENIZER!r}", what, way)
 
 
 def _check_values(frame: pd.DataFrame, places: Places, names: Iterable[str], faults: Faults) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +14,18 @@ import pandas as pd
 
 from finescale.core import FACTORS
 
-STEPS = ("step", "_step", "global_step", "train/global_step", "trainer/global_step", "iteration", "iter", "epoch")
-"""Names under which trainers and trackers number the lines of a log; totals are called ``steps`` and ``epochs``."""
+STEPS = (
+    "step",
+    "global step",
+    "train global step",
+    "trainer global step",
+    "training step",
+    "iteration",
+    "iter",
+    "epoch",
+)
+"""Words, whatever parts them, under which trainers and trackers number the lines of a log; totals are ``steps`` and
+``epochs``."""
 RUN_NAMES = ("run", "run_id", "run_name")
 SETTINGS = ("task", "method", "base", "family", *FACTORS[:-1], "seed")
 """Columns besides ``examples`` that tell runs apart."""
@@ -22,8 +33,9 @@ LEAST_LINES = 3
 """Rising rows without a name that are taken for a log: two may be two runs."""
 
 _HIGHER = re.compile(
-    r"acc(uracy)?|f1|(sacre)?bleu|rouge\w*|chrf|comet|meteor|bertscore|em|exact match|(win|solve|success|pass) ?rate"
-    r"|pass|precision|recall|auc|auroc|mcc|matthews|pearson|spearman|kappa|reward|ndcg|mrr|iou|similarity|scores?|correct"
+    r"acc(uracy|uracies)?|f1|(sacre)?bleu|bleurt|elo|hits|margins?|ratings?|preferences?"
+    r"|r2|mc[12]|mauc|rouge\w*|chrf|comet|meteor|bertscore|em|exact match|(win|solve|success|pass) ?rate"
+    r"|pass|precision|recall|auc|auroc|mcc|matthews|pearson|spearman|kappa|rewards?|ndcg|mrr|iou|similarity|scores?|correct"
 )
 _LOWER = re.compile(r"loss(es)?|err(ors?)?|nll|perplexity|ppl|[wct]er|brier|distance|regret|bits|nats")
 
@@ -38,11 +50,12 @@ class Log:
 
     def way(self, renamed: Mapping[str, str]) -> str:
         """The flags of an import that take a row of each run, or say that each row is one."""
-        take = f"--step {self.column} takes one row of each run, the best or the --take last"
+        column = shlex.quote(self.column)
+        take = f"--step {column} takes one row of each run, the best or the --take last"
         if renamed.get(self.column) == "examples":
-            return f"{take}; the steps of a run are not its examples, so leave --column {self.column}=examples out"
+            return f"{take}; the steps of a run are not its examples, so leave --column {column}=examples out"
         last = "last_epoch" if self.column.casefold() == "epoch" else "last_step"
-        return f"{take}; where each row is a run, --column {self.column}={last} says so"
+        return f"{take}; where each row is a run, --column {column}={last} says so"
 
 
 def log_in(frame: pd.DataFrame, renamed: Mapping[str, str] | None = None) -> Log | None:
@@ -56,7 +69,7 @@ def log_in(frame: pd.DataFrame, renamed: Mapping[str, str] | None = None) -> Log
         renamed: names its columns had before; steps that were declared to be examples are a log's.
     """
     for theirs, ours in (renamed or {}).items():
-        if theirs.casefold() in STEPS and ours == "examples" and ours in frame:
+        if names_steps(theirs) and ours == "examples" and ours in frame:
             found = _rising(frame, ours, np.zeros(len(frame), dtype=int), named=False)
             return None if found is None else Log(theirs, found.run, found.rows)
     column = step_column(frame)
@@ -66,10 +79,19 @@ def log_in(frame: pd.DataFrame, renamed: Mapping[str, str] | None = None) -> Log
     return _rising(frame, column, parts(frame, column), named=name is not None)
 
 
+def names_steps(name: str) -> bool:
+    """Whether a column of this name may number the lines of a log (``_step``, ``train/global_step``)."""
+    return _words(name) in STEPS
+
+
+def _words(name: str) -> str:
+    """A column's name as plain words: ``trainer/globalStep`` is ``trainer global step``."""
+    return " ".join(re.findall(r"[a-z]+\d*", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold()))
+
+
 def step_column(frame: pd.DataFrame) -> str | None:
     """The column that may number the lines of a log."""
-    order = {name: place for place, name in enumerate(STEPS)}
-    found = sorted((name for name in map(str, frame) if name.casefold() in order), key=lambda n: order[n.casefold()])
+    found = sorted(filter(names_steps, map(str, frame)), key=lambda name: STEPS.index(_words(name)))
     return next((name for name in found if list(frame.columns).count(name) == 1 and frame[name].notna().any()), None)
 
 
@@ -143,7 +165,8 @@ def _rising(
         rows = members[np.isfinite(step[members])]
         if len(rows) < 2:
             continue
-        rises = bool((np.diff(step[rows]) > 0).all())
+        apart = np.diff(step[rows])
+        rises = bool((apart > 0).all() or (apart < 0).all())  # trackers write the newest line first, too
         if not named and not rises:
             return None
         if rises or (named and len(np.unique(step[rows])) > 1):
@@ -157,7 +180,13 @@ def _rising(
 
 def better_when_higher(name: str) -> bool:
     """Whether a score's name says that more of it is better (``eval_accuracy``, ``rougeL``, ``exact_match``)."""
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold()
-    words = " ".join(re.findall(r"[a-z]+\d*", spaced))
-    low, high = (re.search(rf"\b(?:{known.pattern})\d*\b", words) for known in (_LOWER, _HIGHER))
-    return high is not None and low is None
+    return _named(name, _HIGHER) and not _named(name, _LOWER)
+
+
+def better_when_lower(name: str) -> bool:
+    """Whether a score's name says that less of it is better (``eval_loss``, ``word_perplexity``)."""
+    return _named(name, _LOWER)
+
+
+def _named(name: str, known: re.Pattern[str]) -> bool:
+    return re.search(rf"\b(?:{known.pattern})\d*\b", _words(name)) is not None

@@ -9,6 +9,8 @@ import pandas as pd
 COLUMN = "loss_unit"
 STUDY = "nats per target token"
 """What a study's own losses are in (``finescale.core``)."""
+TOKENIZER = "tokenizer"
+"""Column with a digest of what tokens are counted by."""
 _NAMED = re.compile(r"(?:.* )?(bits|nats) per (byte|token|char|character|word)")
 _PERPLEXITY = re.compile(r"(?:.*?\b)??(?:(byte|token|word) )?(?:perplexity|ppl)")
 _LAWS = "nats/token"
@@ -31,6 +33,13 @@ def units_of(frame: pd.DataFrame) -> list[str]:
         return []
     told = frame[COLUMN].dropna().astype(str).str.strip()
     return list(dict.fromkeys(told[told != ""]))
+
+
+def tokenizers_of(frame: pd.DataFrame) -> list[str]:
+    """The tokenizers whose tokens losses are counted by, where the unit counts tokens; empty where none is named."""
+    if list(frame.columns).count(TOKENIZER) != 1 or not any("token" in unit for unit in units_of(frame)):
+        return []
+    return list(frame[TOKENIZER].dropna().astype(str).unique())
 
 
 def unit_of(frame: pd.DataFrame) -> str:

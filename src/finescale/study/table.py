@@ -9,6 +9,7 @@ and a run may stop early.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from typing import Any
@@ -42,6 +43,7 @@ COLUMNS = [
     *(name for name in COPIED if name not in FACTORS),
     "epochs_asked",
     units.COLUMN,
+    units.TOKENIZER,
 ]
 MADE = ["epochs", "epochs_asked", "unique_examples", "steps"]
 """How much a run was trained, which the long table has beside what was lost."""
@@ -56,7 +58,8 @@ def table(store: Store, plan: Plan) -> pd.DataFrame:
     """One row per finished run of the plan. ``zero_loss`` is the loss of the untouched base."""
     found = index.fresh(store, plan).of("run")
     columns: dict[str, Any] = {name: found[name] for name in COPIED} | _factors(plan, found)
-    columns |= {units.COLUMN: pd.Series(units.STUDY, index=found.index, dtype=object)}
+    for name, said in ((units.COLUMN, units.STUDY), (units.TOKENIZER, _tokenizer(store, plan))):
+        columns[name] = pd.Series(said, index=found.index, dtype=object)
     columns |= {"zero_loss": _of(found, f"{ZERO}nll")}
     columns |= {f"loss_{end}": _of(found, f"{SCORE}nll:{end}") for end in ("low", "high")}
     for metric in ("perplexity", "bits-per-byte"):
@@ -93,6 +96,12 @@ def refused(store: Store, plan: Plan) -> dict[str, str]:
     for said in index.fresh(store, plan).of("run")["refused"].dropna().unique():
         reasons |= json.loads(said)
     return reasons
+
+
+def _tokenizer(store: Store, plan: Plan) -> str | None:
+    """Digest of the tokenizer that a study's tokens are counted by, as in the signatures of its scores."""
+    words = next((path for step in plan.of("data") if (path := store.done(step) / "tokenizer.json").exists()), None)
+    return None if words is None else hashlib.sha256(words.read_bytes()).hexdigest()[:12]
 
 
 def base_label(base: BaseSpec | PublicBase) -> str:
