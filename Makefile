@@ -11,7 +11,7 @@ demo: $(STAMP)
 	$(ENV) $(BIN)/finescale demo
 
 test: $(STAMP)
-	$(ENV) $(BIN)/python -m pytest
+	$(ENV) $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-slow: $(STAMP)
 	$(ENV) $(BIN)/python -m pytest -m slow

@@ -1,15 +1,17 @@
 """Runs per hour of one sweep: finescale's engine against transformers' Trainer with PEFT, cell by cell in one run.
 
-``python benchmarks/sweep.py [--rungs l,2xl] [--examples 64,256,1024] [--methods full,lora,prompt] [--rounds 1]
-[--rivals sensible,plain]``
+``python benchmarks/sweep.py [--rungs l,2xl] [--examples 64,256,1024,2048] [--methods full,lora,prompt] [--workers 1]
+[--rivals sensible,plain] [--tier core] [--tokens 200000] [--folder KEPT]``
 
-Every cell (base, method, number of examples) is run by each contestant in turn on one thread of one core: the rivals
-(``rival_trainer.py``) as a process of their own per run, from its start to its end; finescale as its engine does, a
-step submitted to a worker process that stands ready, from the order to the finished record. The text, the tokens, the
-subset, batch size, steps, schedule, dev checks and stopping are the same; bases and data are prepared beforehand and
-not counted, nor is the start of finescale's workers, which is said apart. finescale runs every cell with another seed
-as well, of subset, initialisation and order, which says how far apart losses are by chance. Times on the clock; a busy
-machine hits all contestants of a cell alike, so read the ratios.
+Every cell (base, method, number of examples) is run by each contestant in turn: the rivals (``rival_trainer.py``) as a
+process of their own per run, from its start to its end, with as many threads as there are workers; finescale as its
+engine does, a step submitted to a worker process of one thread that stands ready, from the order to the finished
+record. So ``--workers 1`` compares on one core, and ``--workers 2`` what a machine of two cores gets done, as a user's
+loop over the Trainer would use it. The text, the tokens, the subset, batch size, steps, schedule, dev checks and
+stopping are the same; bases and data are prepared beforehand and not counted (``--folder`` keeps them for another
+time), nor is the start of finescale's workers, which is said apart. finescale runs every cell with two seeds of subset,
+initialisation and order, which says how far apart losses are by chance; its time is that of both, halved. Times on the
+clock; a busy machine hits all contestants of a cell alike, so read the ratios.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ TOML = """
 schema = 1
 [data]
 tier = "{tier}"
-stream_tokens = 400_000
+stream_tokens = {stream}
 [base]
 ladder = ["{rung}"]
 pretrain_tokens = [{tokens}]
@@ -67,7 +69,8 @@ METHODS = {
 """What a study file says of each, and its rate on the rung ``RATED``."""
 RATED = "l"
 OURS = "finescale"
-AGAIN = "finescale, another seed"
+EQUAL = 0.5
+"""Per cent that two test losses may differ and be called equal."""
 
 
 @dataclass(frozen=True)
@@ -85,14 +88,16 @@ def table(name: str, rung: str) -> str:
     """A method's part of the study file, its rate carried to a rung by the method's own rule."""
     size, rate = METHODS[name]
     method: Method = registry.get("method", name)
-    carried = method.rate_at(rate, *(ladder.shape(one, 1, 1) for one in (RATED, rung)))
+    rated, wanted = (ladder.shape(one, 1, 1) for one in (RATED, rung))
+    carried = method.rate_at(rate, rated, wanted)
     return f"[methods.{name}]\n{size}learning_rate = {carried:.3g}\n"
 
 
 def prepared(folder: Path, rung: str, args: argparse.Namespace) -> Study:
     """The sweep over a rung as a study whose data and base are there and whose runs are not."""
-    toml = TOML.format(rung=rung, examples=", ".join(map(str, args.examples)), tokens=args.tokens, tier=args.tier)
-    folder.mkdir()
+    examples = ", ".join(map(str, args.examples))
+    toml = TOML.format(rung=rung, examples=examples, tokens=args.tokens, stream=2 * args.tokens, tier=args.tier)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "study.toml").write_text(toml + "".join(table(name, rung) for name in args.methods))
     study = read_study(folder)
     needed = {step.id for step in study.plan.steps.values() if step.kind != "run"}
@@ -102,28 +107,38 @@ def prepared(folder: Path, rung: str, args: argparse.Namespace) -> Study:
 
 
 class Engine:
-    """finescale's own way to run a step: an order to a worker that stands ready."""
+    """finescale's own way to run steps: orders to workers that stand ready."""
 
-    def __init__(self, study: Study) -> None:
-        self.study = study
+    def __init__(self, study: Study, workers: int) -> None:
+        self.study, self.workers = study, workers
         self.backend = LocalBackend(Setup(preload=(WORK.partition(":")[0],)))
 
-    def __call__(self, step: Step) -> Result:
-        store = self.study.store
+    def __call__(self, steps: list[Step]) -> list[Result]:
+        """Results by step; each took an equal share of the time of all."""
+        store, waiting, running = self.study.store, list(steps), 0
         began = time.perf_counter()
-        store.begin(step)
-        self.backend.submit(WORK, store.address, step.id)
-        while not (ended := self.backend.poll(1.0)):
-            pass
-        seconds = time.perf_counter() - began
-        assert ended[0].exit == 0, store.failure(step)
-        record = store.record(step)
+        while waiting or running:
+            while waiting and running < self.workers:
+                step = waiting.pop(0)
+                store.begin(step)
+                self.backend.submit(WORK, store.address, step.id)
+                running += 1
+            for ended in self.backend.poll(1.0):
+                assert ended.exit == 0, store.failure(self.study.plan.steps[ended.step])
+                running -= 1
+        seconds = (time.perf_counter() - began) / len(steps)
+        return [self.result(step, seconds) for step in steps]
+
+    def result(self, step: Step, seconds: float) -> Result:
+        """What a step's record says."""
+        record = self.study.store.record(step)
         loss = next(score["value"] for score in record["scores"] if score["metric"] == "nll")
         return Result(seconds, record["cpu_seconds"], loss, record["steps"], record["peak_memory_bytes"])
 
 
-def trainer(study: Study, recipe: str, scratch: Path) -> Callable[[Step], Result]:
+def trainer(study: Study, recipe: str, scratch: Path, threads: int) -> Callable[[Step], Result]:
     """A rival: a process per run."""
+    environment = {name: str(threads) for name in ENVIRONMENT if name.endswith("_NUM_THREADS")}
 
     def one(step: Step) -> Result:
         spec: Any = step.spec
@@ -157,7 +172,7 @@ def trainer(study: Study, recipe: str, scratch: Path) -> Callable[[Step], Result
             [sys.executable, str(script), str(scratch / "cell.json")],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=os.environ | ENVIRONMENT,
+            env=os.environ | environment,
         )
         assert process.stdout is not None
         assert process.stderr is not None
@@ -173,58 +188,66 @@ def trainer(study: Study, recipe: str, scratch: Path) -> Callable[[Step], Result
 
 
 def measure(study: Study, args: argparse.Namespace, scratch: Path) -> dict[str, dict[str, list[Result]]]:
-    """Every contestant's results by cell."""
-    engine = Engine(study)
-    contestants: dict[str, Callable[[Step], Result]] = {OURS: engine}
-    contestants |= {name: trainer(study, name, scratch) for name in args.rivals}
-    found: dict[str, dict[str, list[Result]]] = {}
-    cells = study.plan.of("run")
-    warm = engine(cells[0])  # starts the workers, which a sweep does once
-    print(f"finescale's workers were ready, and a first run done, after {warm.seconds:.1f} s", flush=True)
-    for _ in range(args.rounds):
-        for step in cells:
-            spec: Any = step.spec
-            base = study.plan.steps[step.needs["base"]].label
-            cell = f"{base}, {spec.method.name}, {spec.examples}"
-            for name, contestant in (contestants if spec.seed_order == 0 else {AGAIN: engine}).items():
-                again(study, step)
-                result = contestant(step)
-                found.setdefault(cell, {}).setdefault(name, []).append(result)
-            if {OURS, AGAIN} <= set(found[cell]):
-                print(line(cell, found[cell], args.rivals), flush=True)
+    """Every contestant's results by cell; finescale's are by seed."""
+    engine = Engine(study, args.workers)
+    rivals = {name: trainer(study, name, scratch, args.workers) for name in args.rivals}
+    cells: dict[str, list[Step]] = {}
+    for step in study.plan.of("run"):
+        spec: Any = step.spec
+        base = study.plan.steps[step.needs["base"]].label
+        cells.setdefault(f"{base}, {spec.method.name}, {spec.examples}", []).append(step)
+    began = time.perf_counter()
+    engine([again(study, step) for step in next(iter(cells.values()))])  # starts the workers, which a sweep does once
+    print(f"finescale's workers were ready, and first runs done, after {time.perf_counter() - began:.1f} s", flush=True)
+    found = {}
+    for cell, steps in cells.items():
+        ours = engine([again(study, step) for step in steps])
+        found[cell] = {OURS: ours} | {name: [rival(steps[0])] for name, rival in rivals.items()}
+        print(line(cell, found[cell], args.rivals), flush=True)
     engine.backend.close()
     return found
 
 
-def again(study: Study, step: Step) -> None:
-    """Have a run to do over."""
+def again(study: Study, step: Step) -> Step:
+    """A run, to be done over where it was done before."""
     if study.store.done(step).exists():
         study.store.put_aside([step])
+    return step
 
 
 def line(cell: str, results: dict[str, list[Result]], rivals: list[str]) -> str:
-    """A row of the table: medians over the rounds."""
-    ours = results[OURS]
-    loss = middle(ours, "loss")
-    chance = 100 * (middle(results[AGAIN], "loss") / loss - 1)
-    shown = [cell, f"{middle(ours, 'seconds'):.1f}", f"{loss:.4f}", f"{chance:+.2f} %", f"{peak(ours):.0f}"]
+    """A row of the table."""
+    ours, other = results[OURS]
+    chance = 100 * (other.loss / ours.loss - 1)
+    shown = [cell, f"{ours.seconds:.1f}", f"{ours.loss:.4f}", f"{chance:+.2f} %", mib(ours)]
     for name in rivals:
-        theirs = results[name]
-        ratio, cpu = (middle(theirs, of) / middle(ours, of) for of in ("seconds", "cpu_seconds"))
-        apart = 100 * (loss / middle(theirs, "loss") - 1)
-        shown += [f"{middle(theirs, 'seconds'):.1f}", f"{ratio:.2f}", f"{cpu:.2f}", f"{apart:+.2f} %"]
-        shown.append(f"{peak(theirs):.0f}")
+        theirs = results[name][0]
+        cpu = 2 * theirs.cpu_seconds / (ours.cpu_seconds + other.cpu_seconds)
+        shown += [f"{theirs.seconds:.1f}", f"{theirs.seconds / ours.seconds:.2f}", f"{cpu:.2f}"]
+        shown += [f"{apart(results, name):+.2f} %", mib(theirs)]
     return f"| {' | '.join(shown)} |"
 
 
-def middle(results: list[Result], of: str) -> float:
-    """Median over rounds."""
-    return statistics.median(getattr(result, of) for result in results)
+def apart(results: dict[str, list[Result]], name: str) -> float:
+    """Our test loss less a rival's with the same seed, per cent."""
+    return 100 * (results[OURS][0].loss / results[name][0].loss - 1)
 
 
-def peak(results: list[Result]) -> float:
-    """Largest memory over rounds, MiB."""
-    return max(result.peak_bytes for result in results) / 2**20
+def mib(result: Result) -> str:
+    """Memory of one process at its peak."""
+    return f"{result.peak_bytes / 2**20:.0f}"
+
+
+def summary(found: dict[str, dict[str, list[Result]]], name: str) -> str:
+    """Runs per hour, losses and memory against a rival over all cells."""
+    ratios = [cell[name][0].seconds / cell[OURS][0].seconds for cell in found.values()]
+    near = sum(abs(apart(cell, name)) <= EQUAL for cell in found.values())
+    lean = sum(cell[OURS][0].peak_bytes <= cell[name][0].peak_bytes for cell in found.values())
+    return (
+        f"{name}: runs per hour {statistics.median(ratios):.2f} times in the median over {len(ratios)} cells, "
+        f"{min(ratios):.2f} at least, {max(ratios):.2f} at most; test losses within {EQUAL} % in {near}, "
+        f"no more memory in {lean}"
+    )
 
 
 def split(kind: Callable[[str], Any], text: str) -> list[Any]:
@@ -243,25 +266,23 @@ def main() -> None:
     }
     for name, (kind, default) in listed.items():
         parser.add_argument(f"--{name}", type=partial(split, kind), default=default)
-    for name, number in (("rounds", 1), ("tokens", 200_000)):
+    for name, number in (("workers", 1), ("tokens", 200_000)):
         parser.add_argument(f"--{name}", type=int, default=number)
     parser.add_argument("--tier", default="core")
+    parser.add_argument("--folder", type=Path)
     args = parser.parse_args()
-    print(f"load of this machine: {', '.join(f'{load:.1f}' for load in os.getloadavg())}")
-    with tempfile.TemporaryDirectory() as folder:
+    print(f"load of this machine: {', '.join(f'{load:.1f}' for load in os.getloadavg())}; {args.workers} workers")
+    with tempfile.TemporaryDirectory() as scratch:
         head = ["cell", "s", "test loss", "other seed", "MiB"]
         for name in args.rivals:
             head += [f"{name}: s", "ratio", "of CPU time", "our loss less theirs", "MiB"]
         print(f"| {' | '.join(head)} |\n|{' --- |' * len(head)}")
         found: dict[str, dict[str, list[Result]]] = {}
         for rung in args.rungs:
-            found |= measure(prepared(Path(folder) / rung, rung, args), args, Path(folder))
+            study = prepared((args.folder or Path(scratch)) / rung, rung, args)
+            found |= measure(study, args, Path(scratch))
     for name in args.rivals:
-        ratios = [middle(cell[name], "seconds") / middle(cell[OURS], "seconds") for cell in found.values()]
-        print(
-            f"{name}: runs per hour {statistics.median(ratios):.2f} times in the median over {len(ratios)} cells, "
-            f"{min(ratios):.2f} at least, {max(ratios):.2f} at most"
-        )
+        print(summary(found, name))
 
 
 if __name__ == "__main__":

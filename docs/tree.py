@@ -12,6 +12,10 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 MARKS = re.compile(r"(<!-- tree -->\n```\n).*?(```\n<!-- /tree -->)", re.S)
 
+LONG = 120
+SHORT = 12
+"""Characters of a line: where a sentence is cut at its colon, and where too little would be left of it."""
+
 
 def tree() -> str:
     """The tree as text: folders by path, files with the first sentence of their docstrings."""
@@ -21,9 +25,16 @@ def tree() -> str:
         lines.append(f"{folder.relative_to(ROOT)}/")
         for file in sorted(folder.glob("*.py")):
             docstring = ast.get_docstring(ast.parse(file.read_text())) or ""
-            sentence = re.split(r"(?<=[.:?!])\s", " ".join(docstring.split()), maxsplit=1)[0]
-            lines.append(f"  {file.name:<18} {sentence.rstrip('.:').replace('``', '')}")
+            lines.append(f"  {file.name:<18} {line(docstring)}")
     return "\n".join(lines) + "\n"
+
+
+def line(docstring: str) -> str:
+    """The first sentence, or where it is long its part before a colon."""
+    sentence = re.split(r"(?<=[.?!])\s", " ".join(docstring.split()), maxsplit=1)[0]
+    before = sentence.split(": ", maxsplit=1)[0]
+    shown = sentence if len(sentence) <= LONG or len(before) < SHORT else before
+    return shown.rstrip(".").replace("``", "")
 
 
 def with_tree(readme: str) -> str:
