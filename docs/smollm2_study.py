@@ -1,8 +1,8 @@
 """Print docs/smollm2.md from the tables of the study of SmolLM2-135M-Instruct.
 
-The tables were made by ``finescale run studies/smollm2.toml`` and ``finescale table smollm2 --out
-docs/smollm2/runs.csv``; ``rates.csv`` holds the trials of its rate searches. ``docs/images/smollm2.png`` is the head of
-the page that ``finescale report smollm2`` writes.
+The tables were made by ``finescale run studies/smollm2.toml``, ``finescale table smollm2 --out docs/smollm2/runs.csv``
+and ``finescale table smollm2 --rates --out docs/smollm2/rates.csv``. ``docs/images/smollm2.png`` is the head of the
+page that ``finescale report smollm2`` writes; what the fits say here is what that page and ``finescale advise`` say.
 Run: python docs/smollm2_study.py > docs/smollm2.md
 """
 
@@ -14,9 +14,14 @@ from pathlib import Path
 
 import pandas as pd
 
-import finescale as fs
+from finescale.report.answer import held_against
+from finescale.stats.runs import read_runs
+from finescale.study import config
+from finescale.study.compare import crossings_in_words
+from finescale.study.of_table import analyse_table
 
 HERE = Path(__file__).parent / "smollm2"
+STUDY = Path(__file__).parent.parent / "studies" / "smollm2.toml"
 INTRO = """# A real model: SmolLM2-135M-Instruct
 
 {runs} real runs of `studies/smollm2.toml`: English to German on pairs of at most 24 tokens a side, from a package's
@@ -77,16 +82,20 @@ def crossing(runs: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
-def answer(runs: pd.DataFrame) -> str:
-    """What the fits say: the best method at the most examples seen and beyond, and each crossing with its spread."""
-    fits = fs.fit(runs, law="power", by=["method"], hold_out=None)
-    most, lines = int(runs["examples"].max()), []
-    for examples in (most, 4 * most):
-        candidates = pd.DataFrame({"method": sorted(runs["method"].unique()), "examples": examples})
-        lines.append(fs.advise(fits, candidates).sentence)
-    for one, other in combinations(sorted(runs["method"].unique()), 2):
-        found = fs.critical_size(fits, one, other).iloc[0]
-        lines.append(f"{one} and {other}: {found['verdict']}")
+def answer() -> str:
+    """What the study answers, what its page holds against that, where methods cross, and each fit's status."""
+    asked = config.read(STUDY).fit
+    found = analyse_table(
+        read_runs(HERE / "runs.csv"),
+        "runs.csv",
+        law=asked.laws[0],
+        hold_out=asked.hold_out,
+        level=asked.level,
+        seed=asked.seed,
+    )
+    lines = [one.sentence for one in found.advice]
+    lines += [*held_against(found, found.advice[0]), *crossings_in_words(found.crossings)]
+    lines += [f"{label}: {status}" for label, status in found.final.status.items()]
     return "\n".join(f"- {line}" for line in lines) + "\n"
 
 
@@ -105,7 +114,7 @@ def main() -> None:
         f"## What the fits say\n\nA power law in examples for each method, {sizes} sizes and {seeds} seeds.\n"
         "Where a pair is undecided though one method led in every run, that is the width of a law from so few sizes.\n"
     )
-    print(answer(runs))
+    print(answer())
     print("## Learning rates\n\nDev loss of each trial; the lowest was taken.\n")
     lines = [row(["method", "rate", "dev loss", "chosen"]), row(["---"] * 4)]
     lines += [

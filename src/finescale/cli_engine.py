@@ -124,17 +124,21 @@ def table(
     folder: Folder,
     probes: Annotated[bool, typer.Option("--probes", help="the long table of runs, probes and metrics")] = False,
     languages: Annotated[bool, typer.Option("--languages", help="one row per run and target language")] = False,
+    rates: Annotated[bool, typer.Option("--rates", help="one row per trial of a learning-rate search")] = False,
     to: Annotated[Path | None, typer.Option("--out", help="a .csv or .parquet file; by default CSV is printed")] = None,
 ) -> None:
-    """Hand out a study's table: one row per finished run, or per run and language, or per run, probe and metric."""
+    """Hand out a study's table: one row per finished run; or one of the further tables that the options name."""
     from finescale.study import table as tables
     from finescale.study.languages import by_language
     from finescale.study.lock import open_study
 
-    if probes and languages:
-        raise InputError(Fault("--probes, --languages", "are two tables", "ask for one of them"))
+    further = {"--probes": (probes, tables.probes), "--languages": (languages, by_language)}
+    further |= {"--rates": (rates, tables.trials)}
+    asked = [name for name, (wanted, _) in further.items() if wanted]
+    if len(asked) > 1:
+        raise InputError(Fault(", ".join(asked), f"are {len(asked)} tables", "ask for one of them"))
     study = open_study(folder)
-    made = by_language if languages else tables.probes if probes else tables.table
+    made = further[asked[0]][1] if asked else tables.table
     frame = made(study.store, study.plan)
     if to is None:
         print(inert(frame.to_csv(index=False)), end="")

@@ -95,7 +95,8 @@ def record(asked: dict[str, Any], root: Path) -> dict[str, Any]:
     if asked["kind"] == "base":
         size = count(Shape.model_validate(spec["shape"])).non_embedding
         return {"model_params": size, "pretrain_tokens": spec["pretrain_tokens"], "branch_tokens": 1000, "seconds": 0.2}
-    return {"learning_rate": 0.01, "trials": [], "seconds": 0.1}
+    trials = [{"rate": 0.01, "dev_loss": 2.5, "flag": None}, {"rate": 1.0, "dev_loss": None, "flag": "diverged"}]
+    return {"learning_rate": 0.01, "trials": trials, "seconds": 0.1, "cpu_seconds": 0.2}
 
 
 def toy_loss(method: str, model_params: int, examples: int) -> float:

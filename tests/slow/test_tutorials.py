@@ -1,9 +1,14 @@
-"""Tutorials are run as they stand: every block in order, what they print held against what they show, within a time."""
+"""Tutorials are run as they stand: every block in order, what they print held against what they show, within a time.
+
+So is the program that prints a page of numbers from its tables.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import resource
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -45,3 +50,9 @@ def test_a_line_that_is_not_printed_is_told(tmp_path: Path) -> None:
     assert differences(text.format("examples: 3\ntakes 1.5 s"), tmp_path) != []
     with pytest.raises(RuntimeError, match="left with 1"):
         differences("```python\nraise SystemExit(1)\n```\n", tmp_path)
+
+
+def test_the_page_of_the_real_model_is_what_its_program_prints() -> None:
+    docs = HERE.parent
+    made = subprocess.run([sys.executable, docs / "smollm2_study.py"], capture_output=True, text=True, check=True)
+    assert made.stdout == (docs / "smollm2.md").read_text()

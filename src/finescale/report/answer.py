@@ -67,10 +67,10 @@ def _beside(analysis: Analysis, advice: Advice) -> list[Html]:
     if status.name != "Converged":
         name = tag("b", status.name, class_="warn")
         notes.append(paragraph("The fit behind this forecast is ", name, f": {status.sentence}", class_="refusal"))
-    return [*notes, *(paragraph(said) for said in _held_against(analysis, advice))]
+    return [*notes, *(paragraph(said) for said in held_against(analysis, advice))]
 
 
-def _held_against(analysis: Analysis, advice: Advice) -> Iterator[str]:
+def held_against(analysis: Analysis, advice: Advice) -> Iterator[str]:
     """What measured calibration says of such intervals, the price of the labels, and where the answer turns."""
     assert advice.best is not None
     found = calibration(analysis.fits, [analysis.level])

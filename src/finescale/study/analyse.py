@@ -22,7 +22,7 @@ from finescale.study.lock import Study, versions
 from finescale.study.maps import Map, maps_of
 from finescale.study.plan import Kind
 from finescale.study.run import SESSIONS
-from finescale.study.table import base_label, probes
+from finescale.study.table import base_label, probes, trials
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def analyse(study: Study, save: bool = True) -> Analysis:
         advice=list(advice(final, runs, asked.level)),
         provenance=study.provenance,
         bases=bases(study),
-        rates=_rates(study),
+        rates=trials(study.store, study.plan),
         cost=_cost(study),
         versions=versions(),
         probes=probes(study.store, study.plan),
@@ -130,7 +130,6 @@ def _prices(study: Study) -> dict[str, float]:
     return {name: price for name, price in said.items() if price is not None}
 
 
-RATES = ["task", "method", "base", "examples", "learning_rate", "dev_loss", "chosen", "flag"]
 CLAIMS = "report/paper/claims.csv"
 JUDGED = {"claim", "task", "verdict", "statistic", "low", "high", "runs", "sentence"}
 
@@ -296,24 +295,6 @@ def bases(study: Study) -> pd.DataFrame:
 def _ratio(part: float | None, whole: float | None) -> float | None:
     """A share; None where either is not known."""
     return None if part is None or not whole else part / whole
-
-
-def _rates(study: Study) -> pd.DataFrame:
-    bases: dict[str, Any] = {step.spec.fingerprint(): step.spec for step in study.plan.of("base")}
-    finished = study.store.finished(study.plan)
-    rows = []
-    for step in study.plan.of("rate"):
-        if step.id in finished:
-            spec: Any = step.spec
-            record = study.store.record(step)
-            search = {"task": spec.task.name, "method": spec.method.name, "base": base_label(bases[spec.base])}
-            rows += [
-                search
-                | {"examples": spec.examples, "learning_rate": trial["rate"], "dev_loss": trial["dev_loss"]}
-                | {"chosen": trial["rate"] == record["learning_rate"], "flag": trial["flag"] or ""}
-                for trial in record["trials"]
-            ]
-    return pd.DataFrame(rows, columns=RATES)
 
 
 def _cost(study: Study) -> dict[str, Any]:

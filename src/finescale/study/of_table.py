@@ -13,7 +13,6 @@ from finescale.stats.fits import HELD, law_named
 from finescale.stats.runs import Runs
 from finescale.stats.slices import AXES
 from finescale.study.analyse import (
-    RATES,
     Analysis,
     advice,
     fit_runs,
@@ -23,6 +22,7 @@ from finescale.study.analyse import (
 )
 from finescale.study.compare import crossings
 from finescale.study.lock import versions
+from finescale.study.table import TRIALS
 
 ALL = "all runs"
 NUMBERS = ("pet_size", "learning_rate", "zero_loss", "loss_low", "loss_high", "bits_per_byte", "epochs", "best_step")
@@ -82,7 +82,7 @@ def analyse_table(
         advice=list(advice(final, shown, level)),
         provenance={},
         bases=pd.DataFrame(),
-        rates=pd.DataFrame(columns=RATES),
+        rates=pd.DataFrame(columns=TRIALS),
         cost={},
         versions=versions(),
         level=level,

@@ -1,4 +1,4 @@
-"""The tables of a study: one row per finished run, and one per run, probe and metric.
+"""The tables of a study: one row per finished run, one per run, probe and metric, and one per trial of a rate.
 
 Columns are those of ``finescale.core`` and of a record. A metric's column is its name with ``_`` for ``-``. Beside it
 stands what the untouched base gets (``zero_…``) and, for metrics of decoded answers, the interval (``…_low``,
@@ -52,6 +52,7 @@ PROBE_COLUMNS = [
     *(name for name in FACTORS if name != "run"),
     *MADE,
 ]
+TRIALS = ["task", "method", "base", "examples", "learning_rate", "dev_loss", "chosen", "flag", "cpu_seconds"]
 
 
 def table(store: Store, plan: Plan) -> pd.DataFrame:
@@ -88,6 +89,25 @@ def probes(store: Store, plan: Plan) -> pd.DataFrame:
     whole = beside.iloc[place[order]].reset_index(drop=True)
     scored = {name: long[name].to_numpy()[order] for name in ("probe", "metric", *index.PROBE_FIELDS)}
     return whole.assign(**scored)[PROBE_COLUMNS]
+
+
+def trials(store: Store, plan: Plan) -> pd.DataFrame:
+    """One row per trial of a finished search for a learning rate; ``cpu_seconds`` are those of its whole search."""
+    bases: dict[str, Any] = {step.spec.fingerprint(): step.spec for step in plan.of("base")}
+    rows, finished = [], store.finished(plan)
+    for step in plan.of("rate"):
+        if step.id in finished:
+            spec: Any = step.spec
+            record = store.record(step)
+            search = {"task": spec.task.name, "method": spec.method.name, "base": base_label(bases[spec.base])}
+            search |= {"examples": spec.examples, "cpu_seconds": record.get("cpu_seconds")}
+            rows += [
+                search
+                | {"learning_rate": trial["rate"], "dev_loss": trial["dev_loss"], "flag": trial["flag"] or ""}
+                | {"chosen": trial["rate"] == record["learning_rate"]}
+                for trial in record["trials"]
+            ]
+    return pd.DataFrame(rows, columns=TRIALS)
 
 
 def refused(store: Store, plan: Plan) -> dict[str, str]:
