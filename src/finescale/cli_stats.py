@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from finescale.core import FACTORS
 from finescale.errors import Fault, InputError, Refused, collecting
 from finescale.terminal import out, say, told
 
@@ -179,7 +180,8 @@ def forecast(
     asked = pd.DataFrame([_run(text, fits) for text in at])
     said = asked.join(fits.forecast(asked, level))
     head = f"{level:.0%} intervals of a new run's {units.said(fits.unit)}"
-    text = f"{head}\n{said.to_string(index=False, float_format=lambda value: f'{value:.6g}')}"
+    notes = [f"note: {line}" for line in fits.about.get("notes", [])]
+    text = "\n".join([head, said.to_string(index=False, float_format=lambda value: f"{value:.6g}"), *notes])
     say(_records(said.assign(unit=fits.unit)) if as_json else text)
 
 
@@ -197,9 +199,10 @@ def _run(text: str, fits: Fits) -> dict[str, Any]:
     from finescale.stats.runs import size
 
     named = pairs(text.split(","), "--at")
+    fits.check_named(named)
     try:
         return {
-            name: size(value) if name in fits.factors else _as_in_groups(value, name, fits)
+            name: size(value) if name in FACTORS and name not in fits.by else _as_in_groups(value, name, fits)
             for name, value in named.items()
         }
     except ValueError as error:

@@ -138,7 +138,7 @@ def test_what_cannot_be_meant_is_a_fault() -> None:
             fit(table(), options.pop("law", "power"), **options)
     with pytest.raises(fs.InputError, match="is a list, not a table of runs"):
         fit([1, 2], "power")
-    named = table().assign(median=1.0, reach=2.0)
+    named = table().drop(columns="model_params").assign(median=1.0, reach=2.0)
     assert fit(named, "constant", draws=5).groups[0].fitted
     with pytest.raises(fs.InputError, match="2 faults:\n  column 'median': has the name of a forecast"):
         fit(named, "constant", hold_out={"examples": 1})

@@ -341,6 +341,46 @@ def test_tasks_taken_as_one_curve_are_noted_until_by_tells_them_apart() -> None:
     assert fs.fit(both, "power", by="task", draws=5).about["notes"] == []
 
 
+def test_bases_of_several_sizes_are_never_one_curve_without_a_word() -> None:
+    n = 100 * 2.0 ** np.arange(6)
+    sizes = [(m, p) for m in (1e6, 1e7) for p in (1e8, 1e9)]
+    table = pd.concat(
+        [
+            pd.DataFrame(
+                {"model_params": m, "pretrain_tokens": p, "examples": n, "loss": 8 * (m * p) ** -0.02 * n**-0.2}
+            )
+            for m, p in sizes
+        ]
+    )
+    for law in ("power", "auto"):
+        with pytest.raises(fs.InputError) as caught:
+            fs.fit(table, law, draws=5)
+        assert [fault.where for fault in caught.value.faults] == ["column 'model_params'", "column 'pretrain_tokens'"]
+        with pytest.raises(fs.InputError, match="'pretrain_tokens': has 2 values"):
+            fs.fit(table, law, by="model_params", draws=5)
+        assert len(fs.fit(table, law, by=["model_params", "pretrain_tokens"], draws=5).groups) == 4
+    one_each = table[table["pretrain_tokens"] == 100 * table["model_params"]]
+    assert fs.fit(one_each, "power", by="model_params", draws=5).groups
+    with pytest.raises(fs.InputError, match="'model_params': has 2 values"):
+        fs.compare(table[table["pretrain_tokens"] == 1e8], ["power", "loglog-line"])
+
+
+def test_a_forecast_passes_over_nothing_it_is_given() -> None:
+    n = 100 * 2.0 ** np.arange(6)
+    fits = fs.fit(pd.DataFrame({"model_params": 1e6, "examples": n, "loss": 5 * n**-0.3 + 1}), "power", draws=5)
+    assert (
+        fits.forecast(examples=1e4, model_params=1e6)["median"].item() == fits.forecast(examples=1e4)["median"].item()
+    )
+    with pytest.raises(fs.InputError, match="'model_params': is 7e\\+09, and all runs have 1e\\+06"):
+        fits.forecast(examples=1e4, model_params=7e9)
+    with pytest.raises(fs.InputError) as caught:
+        fits.forecast(examples=1e4, rank=8, exampels=1)
+    assert [fault.where for fault in caught.value.faults] == ["'rank'", "'exampels'"]
+    assert "did you mean 'examples'?" in str(caught.value)
+    with pytest.raises(fs.InputError, match="'pet_params': "):
+        fits.forecast(examples=1e4, pet_params=8)
+
+
 CURVE = {"examples": [100.0, 200.0, 400.0, 800.0, 1600.0], "loss": [3.0, 2.7, 2.51, 2.4, 2.33]}
 FAULTS = {
     "duplicate": lambda t: pd.concat([t, t.iloc[[1]]]),

@@ -90,6 +90,8 @@ def fit(
     factors, by, share = names_of(factor), names_of(by), names_of(share)
     usable, left_out = _given(table, (*factors, y))
     _check(usable, table.places, law, factors, by, share, y, hold_out or {}, objective, draws)
+    if protocol is None:  # the paper's takes runs along several axes and parts them itself
+        _check_told(usable, factors, by)
     _check_priors(priors, law, factors, objective, protocol)
     _check_protocol(protocol, law, factors, share)
     groups = _groups(usable, (*factors, "examples"), by, y, hold_out or {})
@@ -170,12 +172,26 @@ def _given(table: Runs, names: tuple[str, ...]) -> tuple[pd.DataFrame, tuple[str
 def _mixed(frame: pd.DataFrame, factors: tuple[str, ...], by: tuple[str, ...]) -> list[str]:
     """A sentence for each word that tells runs apart which this fit takes for one: another task is no replicate."""
     said = []
-    for name in ("task", "method", "base"):
+    for name in ("task", "method", "base", "pet_params"):
         told = [*by, *(name for name in (*factors, "examples") if name in frame)]
         if name in frame and name not in by and (frame.groupby(told, dropna=False)[name].nunique() > 1).any():
             what = f"{name} has {frame[name].nunique()} values that neither by nor factor tells apart"
             said.append(f"{what}: their runs are taken as one curve; name {name} in by if they are not")
     return said
+
+
+def _check_told(frame: pd.DataFrame, factors: tuple[str, ...], by: tuple[str, ...]) -> None:
+    """Runs of bases of several sizes, or pretrained for several times, are not on one curve in examples."""
+    told = list(dict.fromkeys([*by, *factors]))
+    with collecting() as faults:
+        for name in ("model_params", "pretrain_tokens"):
+            if name not in frame or name in told:
+                continue
+            levels = frame.groupby(told, dropna=False)[name].nunique() if told else pd.Series(frame[name].nunique())
+            if (levels > 1).any():
+                what = f"has {frame[name].nunique()} values that neither factor nor by tells apart: not one curve"
+                way = f"fit a law in it (factor {name!r}, --factor {name}), or each apart (by {name!r}, --by {name})"
+                faults.add(f"column {name!r}", what, way)
 
 
 def _check(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, time
 from typing import Any, Literal
@@ -12,7 +13,7 @@ import pandas as pd
 
 from finescale import registry
 from finescale.errors import Fault, Faults, InputError, Refused, collecting, near
-from finescale.stats import units
+from finescale.stats import asked, units
 from finescale.stats.groups import Group, log_factors
 from finescale.stats.laws import Array, Law, Parameter
 from finescale.stats.solve import Mask
@@ -300,13 +301,24 @@ class Fits:
         Raises:
             InputError: as ``draws``; every fault is listed.
         """
-        asked = pd.DataFrame([factors]) if frame is None else frame
+        if frame is None:
+            self.check_named(factors)
+            frame = pd.DataFrame([factors])
         check_level(level)
         if kind not in ("run", "curve"):
             raise InputError(Fault("kind", f"{kind!r} is unknown", near(str(kind), ["run", "curve"])))
-        draws = self.draws(asked, kind)
+        draws = self.draws(frame, kind)
         low, median, high = np.quantile(draws, [(1 - level) / 2, 0.5, (1 + level) / 2], axis=0)
-        return pd.DataFrame({"median": median, "low": low, "high": high, "reach": self.reach(asked)}, index=asked.index)
+        return pd.DataFrame({"median": median, "low": low, "high": high, "reach": self.reach(frame)}, index=frame.index)
+
+    def check_named(self, names: Iterable[str]) -> None:
+        """Every name given for a run plays a part in these fits.
+
+        Raises:
+            InputError: some do not; every one is listed.
+        """
+        with collecting() as faults:
+            asked.check_names(names, (*self.by, *self.factors), [fit.group for fit in self.groups], faults)
 
     def _match(self, frame: pd.DataFrame) -> Array:
         """Index of the group of every row, after checking everything."""
@@ -318,9 +330,13 @@ class Fits:
                     )
             for name in self.factors:
                 if name in frame:
-                    _check_positive(frame, name, faults)
-            known = all(name in frame for name in self.by)
-            return self._groups_of(frame, faults) if known else np.zeros(0)
+                    asked.check_positive(frame, name, faults)
+            if not all(name in frame for name in self.by):
+                return np.zeros(0)
+            where = self._groups_of(frame, faults)
+            groups = [fit.group for fit in self.groups]
+            asked.check_constant(frame, (*self.by, *self.factors), where, groups, faults)
+            return where
 
     def _groups_of(self, frame: pd.DataFrame, faults: Faults) -> Array:
         keys = {tuple(fit.group.key[name] for name in self.by): index for index, fit in enumerate(self.groups)}
@@ -403,8 +419,10 @@ class Fits:
     def __str__(self) -> str:
         head = f"law {self.law}, factors {', '.join(self.factors)}, {len(self.groups)} groups, seed {self.seed}"
         head += f"; {units.said(self.unit)}" if self.unit else ""
-        table = self.table()[[*self.by, "law", "parameter", "estimate", "low", "high", "unit"]]
+        table = self.table()
         table = table[table["estimate"].notna()]  # what is said in words is in the status
+        beside = ["low", "high", "unit"] if table["low"].notna().any() else ["meaning"]
+        table = table[[*self.by, "law", "parameter", "estimate", *beside]]
         body = (
             table.to_string(index=False, float_format=lambda value: f"{value:.4g}") if len(table) else "nothing fitted"
         )
@@ -454,14 +472,6 @@ def keyed(column: pd.Series) -> pd.Series:
     if column.isna().any() or not (pd.api.types.is_numeric_dtype(column) or pd.api.types.is_string_dtype(column)):
         return column.astype(object).map(as_key)
     return column
-
-
-def _check_positive(frame: pd.DataFrame, name: str, faults: Faults) -> None:
-    value = pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=float)
-    wrong = np.flatnonzero(~(np.isfinite(value) & (value > 0)))
-    if len(wrong):
-        rows = ", ".join(str(frame.index[row]) for row in wrong[:6])
-        faults.add(f"column {name!r}", f"is not a positive finite number in rows {rows}", "a law has no value there")
 
 
 def natural(parameter: Parameter, value: Array) -> Array:

@@ -25,6 +25,7 @@ WORDS: dict[str, str] = {
     "cluster": "clusters (base and seed) resampled whole",
     "two-level": "losses redrawn around the fit with noise per base and per run (too few clusters to resample)",
     "residual": "losses redrawn around the fit with noise per run (too few clusters to resample)",
+    "auto": "errors of forecasts of larger sizes inside the data",
 }
 FEWEST_CLUSTERS = 30
 # Degrees of freedom lent to one group's noise by the other groups of the same table.
