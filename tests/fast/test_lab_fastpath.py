@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from peft.tuners.lora.layer import Linear
 from small_models import PLAIN, SHAPES, awake, close, examples
 from torch.utils.flop_counter import FlopCounterMode
 from transformers.models.llama.modeling_llama import rotate_half
@@ -68,6 +70,26 @@ def test_reading_without_gradients_does_not_work_them_out() -> None:
     at_loss = sum(len(e.target) for e in batch)
     # of the two products that gradients need, the counter does not see the one that is added in place
     assert with_gradients - without == 2 * at_loss * PLAIN.width * PLAIN.vocab
+
+
+def test_a_joined_layer_that_is_switched_off_or_merged_gives_what_pefts_own_gives() -> None:
+    net = awake(PLAIN, seed=0)
+    LORA.attach(net, 2, LORA.options, 0)
+    layer: Any = next(one for one in net.modules() if type(one) is Linear)
+    assert "_low_rank" in repr(layer.forward)
+    x = torch.randn(3, 5, layer.in_features)
+    with torch.no_grad():
+        layer.lora_B["default"].weight.add_(0.5)
+        base, whole = layer.base_layer(x), layer(x)
+        assert close(whole, Linear.forward(layer, x))
+        assert not close(whole, base)
+        layer.enable_adapters(False)
+        assert torch.equal(layer(x), base)
+        layer.enable_adapters(True)
+        layer.merge()
+        assert close(layer(x), whole), "an adapter that is in the weights is not added again"
+        layer.unmerge()
+        assert close(layer(x), whole)
 
 
 def test_a_copy_of_a_joined_layer_computes_with_its_own_weights() -> None:

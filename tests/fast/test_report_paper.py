@@ -309,7 +309,7 @@ def test_what_is_not_there_is_said_to_be_so_with_near_names(tmp_path: Path, caps
     for verb in ("claims", "tables", "compare"):
         assert call([verb, str(tmp_path / "quik")]) == 1
         said = capsys.readouterr().err
-        assert "is not there — did you mean 'quick'?" in said
+        assert f"is not there — did you mean {str(tmp_path / 'quick')!r}?" in said
         assert "suffix" not in said
     assert call(["compare", str(tmp_path / "quick")]) == 1
     assert "is a folder — give a table of runs; finescale table" in capsys.readouterr().err

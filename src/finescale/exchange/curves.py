@@ -14,8 +14,6 @@ from finescale.exchange.history import gaps
 from finescale.stats.logs import log_in, names_steps, parts
 from finescale.stats.runs import CANONICAL
 
-ENDS = ("flag",)
-"""Facts that are those of a log's last line."""
 SETTING = frozenset(CANONICAL) - {"loss"}
 
 
@@ -83,20 +81,17 @@ def _joined(rows: Sequence[Found], frame: pd.DataFrame, step: str, losses: Seque
 
 
 def _one(lines: list[Found], step: str, losses: Sequence[str], ask: Ask) -> Found:
-    """One run of the lines of its log: settings that all lines share, scores in the order of the steps."""
-    last = lines[-1]
+    """One run of the lines of its log: settings that all lines share, scores by step, the flag of the last step."""
+    told = [(number(_whole(line).get(step, line.config.get(step))) or 0.0, line) for line in lines]
+    _, last = max(told, key=lambda one: one[0])  # trackers write the newest line first, too
     scores: dict[str, list[tuple[float, float]]] = {}
-    for line in lines:
-        whole: dict[str, Fact] = {name: points[-1][1] for name, points in line.scores.items()}
-        whole |= line.facts
-        at = number(whole.get(step, line.config.get(step))) or 0.0
-        for name, value in whole.items():
+    for at, line in told:
+        for name, value in _whole(line).items():
             one = None if isinstance(value, str) or name in SETTING or name == step else number(value)
             if one is not None:
                 scores.setdefault(name, []).append((at, one))
     history: Scores = {name: tuple(sorted(points)) for name, points in scores.items()}
-    facts = _shared([line.facts for line in lines], (step, "loss"))
-    facts |= {name: last.facts[name] for name in ENDS if name in last.facts}
+    facts = _shared([line.facts for line in lines], (step, "loss", "flag"))
     key = next((name for name in (ask.loss, *losses) if name in history), None)
     missing = gaps([at for at, _ in history[key]]) if key is not None else ""
     notes = {note: None for line in lines for note in line.notes}
@@ -104,6 +99,11 @@ def _one(lines: list[Found], step: str, losses: Sequence[str], ask: Ask) -> Foun
     notes |= {f"the history {missing}": None} if missing else {}
     config = _shared([line.config for line in lines], (step,))
     return Found(last.run, last.place, facts, history, config, notes=tuple(notes), flag=last.flag)
+
+
+def _whole(line: Found) -> dict[str, Fact]:
+    """What a line says: its scores, and its settings where both have a name."""
+    return {name: points[-1][1] for name, points in line.scores.items()} | line.facts
 
 
 def _shared(told: Sequence[Mapping[str, Fact]], without: Sequence[str]) -> dict[str, Fact]:

@@ -6,6 +6,7 @@ import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 
 import pandas as pd
 
@@ -90,6 +91,18 @@ def check_runs(frame: pd.DataFrame) -> None:
     missing = [Fault(f"column {name!r}", "is missing", "give a table of runs") for name in LEAST if name not in frame]
     if missing or not len(frame):
         raise InputError(*(missing or [Fault("table", "has no runs", "give at least one")]))
+
+
+def check_place(to: str) -> Path:
+    """The file or folder to write to.
+
+    Raises:
+        InputError: the folder it would be in is not there.
+    """
+    path = Path(to)
+    if not path.parent.is_dir():
+        raise InputError(Fault(to, "is in a folder that is not there", "make it first"))
+    return path
 
 
 def lacking(tool: str, package: str) -> Refused:

@@ -224,12 +224,24 @@ class _LowRank(torch.autograd.Function):
         return d_x, None, None, d_low.T @ x_ND, (d_NE.T @ low_NR).mul_(ctx.scale), None
 
 
-def _low_rank(layer: Any, x: torch.Tensor) -> torch.Tensor:
-    """What PEFT's LoRA layer computes, where it holds one adapter and nothing else."""
-    (name,) = layer.active_adapters
+def _low_rank(layer: Any, x: torch.Tensor, *args: Any, **rest: Any) -> torch.Tensor:
+    """What PEFT's LoRA layer computes: as one node where one adapter works and nothing else, else by PEFT itself."""
+    name = _alone(layer)
+    if name is None or args or rest:
+        return cast(torch.Tensor, type(layer).forward(layer, x, *args, **rest))
     base, a, b = layer.base_layer, layer.lora_A[name].weight, layer.lora_B[name].weight
     found = cast(Any, _LowRank).apply(x, base.weight, base.bias, a, b, layer.scaling[name])
     return cast(torch.Tensor, found)
+
+
+def _alone(layer: Any) -> str | None:
+    """The one adapter that works on a layer, neither switched off nor merged into it nor with dropout."""
+    names = layer.active_adapters
+    if layer.disable_adapters or layer.merged or len(names) != 1 or names[0] not in layer.lora_A:
+        return None
+    (name,) = names
+    plain = isinstance(layer.lora_dropout[name], nn.Identity) and layer.lora_B[name].bias is None
+    return str(name) if plain and name not in layer.lora_variant else None
 
 
 def join_adapters(model: nn.Module) -> None:

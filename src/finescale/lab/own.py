@@ -227,8 +227,8 @@ def _fault_lines(path: Path, bad: list[tuple[int, str]], fix: str, where: str, f
         faults.add(where, f"{path.name}: {len(bad)} lines in all are wrong", _listed([number for number, _ in bad]))
 
 
-def check(path: Path, form: Form, where: str, faults: Faults) -> int:
-    """Rows of a file; lines that cannot be read and columns nobody uses are faults."""
+def check(path: Path, form: Form, where: str, faults: Faults, spare: list[str] | None = None) -> int:
+    """Rows of a file; lines that cannot be read are faults, and columns nobody uses unless ``spare`` takes them."""
     count = 0
     bad: list[tuple[int, str]] = []
     left: dict[str, list[int]] = {}
@@ -245,7 +245,9 @@ def check(path: Path, form: Form, where: str, faults: Faults) -> int:
         for name in unused(row, form):
             left.setdefault(name, []).append(number)
     _fault_lines(path, bad, f"each line is a JSON object with text in {', '.join(form.fields)}", where, faults)
-    if left:
+    if spare is not None:
+        spare += [name for name in left if name not in spare]
+    elif left:
         named = "; ".join(f"{name!r} ({_listed(numbers)})" for name, numbers in left.items())
         ignore = ", ".join(json.dumps(name, ensure_ascii=False) for name in left)
         fix = f"use them in the template, or write ignore = [{ignore}]"

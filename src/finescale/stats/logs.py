@@ -24,8 +24,9 @@ STEPS = (
     "iter",
     "epoch",
 )
-"""Words, whatever parts them, under which trainers and trackers number the lines of a log; totals are ``steps`` and
-``epochs``."""
+"""Words, whatever parts them, under which trainers and trackers number the lines of a log."""
+TOTALS = ("steps",)
+"""Words for a run's steps in all, which number the lines of a log where nothing else differs between its rows."""
 RUN_NAMES = ("run", "run_id", "run_name")
 SETTINGS = ("task", "method", "base", "family", *FACTORS[:-1], "seed")
 """Columns besides ``examples`` that tell runs apart."""
@@ -54,7 +55,8 @@ class Log:
         take = f"--step {column} takes one row of each run, the best or the --take last"
         if renamed.get(self.column) == "examples":
             return f"{take}; the steps of a run are not its examples, so leave --column {column}=examples out"
-        last = "last_epoch" if self.column.casefold() == "epoch" else "last_step"
+        others = {"epoch": "last_epoch", "steps": "total_steps"}
+        last = others.get(_words(self.column), "last_step")
         return f"{take}; where each row is a run, --column {column}={last} says so"
 
 
@@ -62,14 +64,15 @@ def log_in(frame: pd.DataFrame, renamed: Mapping[str, str] | None = None) -> Log
     """The first log in a table, or None where each row may be a run.
 
     A log is rows of one run that a column of ``STEPS`` numbers upwards. They are of one run where they share its name,
-    or where they have the same settings and the same examples, or examples that only count the steps.
+    or where they have the same settings and the same examples, or examples that only count the steps. A column of
+    ``TOTALS`` does so at the same examples only: there more steps may go with more examples in runs, too.
 
     Args:
         frame: the table, with canonical names as far as it has them.
         renamed: names its columns had before; steps that were declared to be examples are a log's.
     """
     for theirs, ours in (renamed or {}).items():
-        if names_steps(theirs) and ours == "examples" and ours in frame:
+        if _words(theirs) in STEPS and ours == "examples" and ours in frame:
             found = _rising(frame, ours, np.zeros(len(frame), dtype=int), named=False)
             return None if found is None else Log(theirs, found.run, found.rows)
     column = step_column(frame)
@@ -81,7 +84,7 @@ def log_in(frame: pd.DataFrame, renamed: Mapping[str, str] | None = None) -> Log
 
 def names_steps(name: str) -> bool:
     """Whether a column of this name may number the lines of a log (``_step``, ``train/global_step``)."""
-    return _words(name) in STEPS
+    return _words(name) in (*STEPS, *TOTALS)
 
 
 def _words(name: str) -> str:
@@ -91,7 +94,8 @@ def _words(name: str) -> str:
 
 def step_column(frame: pd.DataFrame) -> str | None:
     """The column that may number the lines of a log."""
-    found = sorted(filter(names_steps, map(str, frame)), key=lambda name: STEPS.index(_words(name)))
+    order = (*STEPS, *TOTALS)
+    found = sorted(filter(names_steps, map(str, frame)), key=lambda name: order.index(_words(name)))
     return next((name for name in found if list(frame.columns).count(name) == 1 and frame[name].notna().any()), None)
 
 
@@ -106,7 +110,7 @@ def parts(frame: pd.DataFrame, column: str) -> np.ndarray[tuple[int], np.dtype[n
     name = run_column(frame)
     keys = [name] if name is not None else [key for key in SETTINGS if list(frame.columns).count(key) == 1]
     codes = _codes(frame, keys)
-    if name is None and "examples" in frame and not _counts_steps(frame, column, codes):
+    if name is None and "examples" in frame and (_words(column) in TOTALS or not _counts_steps(frame, column, codes)):
         codes = _codes(frame, [*keys, "examples"])
     return codes
 

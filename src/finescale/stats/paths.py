@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
-from finescale.errors import Fault, InputError
+from finescale.errors import Fault, InputError, nearest_path
 
 
 def there(path: Path, wanted: str = "a study's folder or a table of runs") -> Path:
@@ -16,11 +15,9 @@ def there(path: Path, wanted: str = "a study's folder or a table of runs") -> Pa
     """
     if path.exists():
         return path
-    if not path.parent.is_dir():
-        raise InputError(Fault(str(path), "is not there, nor is the folder it would be in", f"give {wanted}"))
-    alike = difflib.get_close_matches(path.name, sorted(one.name for one in path.parent.iterdir()), cutoff=0.5)
-    hint = f"did you mean {' or '.join(repr(name) for name in alike)}?" if alike else f"give {wanted}"
-    raise InputError(Fault(str(path), "is not there", hint))
+    what = "is not there" if path.parent.is_dir() else "is not there, nor is the folder it would be in"
+    alike = nearest_path(path)
+    raise InputError(Fault(str(path), what, f"give {wanted}" if alike is None else f"did you mean {str(alike)!r}?"))
 
 
 def file_there(path: Path, wanted: str = "a table of runs") -> Path:

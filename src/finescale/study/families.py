@@ -10,7 +10,7 @@ from finescale.core import BaseSpec, PublicBase
 from finescale.errors import Fault, InputError, near
 from finescale.lab import sources
 from finescale.lab.ladder import Params, count
-from finescale.lab.packages import PREFIX, packaged
+from finescale.lab.packages import PACKAGES, PREFIX, packaged
 from finescale.study.family_table import FAMILIES, Family, Size
 
 
@@ -88,7 +88,8 @@ def _described(name: str, trust: bool) -> PublicBase:
 
 def _unknown(name: str, error: InputError) -> InputError:
     """That no table and no cache knows a repository, with the nearest name that a table knows."""
-    close, _, _ = near(name.partition("@")[0], repositories()).partition("? ")
+    known_names = [*repositories(), *(PREFIX + package for package in PACKAGES)]
+    close, _, _ = near(name.partition("@")[0], known_names).partition("? ")
     known = f"{close}? `finescale list bases` has all" if close.startswith("did") else "`finescale list bases` has them"
     fault = error.faults[0]
     return InputError(Fault(name, f"is no model known here, and {fault.what}", f"{known}; or {fault.fix}"))

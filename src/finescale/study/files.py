@@ -149,8 +149,13 @@ def check_built_in(name: str, task: BuiltInTask, faults: Faults) -> None:
         )
 
 
-def check_task(name: str, task: FileTask, folder: Path, faults: Faults) -> dict[str, int]:
-    """Examples in each file of a task; what is wrong with the template or the files goes to ``faults``."""
+def check_task(
+    name: str, task: FileTask, folder: Path, faults: Faults, spare: list[str] | None = None
+) -> dict[str, int]:
+    """Examples in each file of a task; what is wrong with the template or the files goes to ``faults``.
+
+    Columns that nothing uses are faults too, unless there is a list to put them into (``spare``).
+    """
     where = f"tasks.{name}"
     for language in task.languages:
         if language not in LANGUAGE_NAMES:
@@ -166,7 +171,8 @@ def check_task(name: str, task: FileTask, folder: Path, faults: Faults) -> dict[
         task = task.model_copy(update={"template": layout.template, "target": layout.target})
     elif not _check_template(task.form(), where, faults):
         return {}
-    return {split: _rows(path, task.form(), _key(where, split), faults) for split, path in task.paths(folder).items()}
+    paths, form = task.paths(folder), task.form()
+    return {split: _rows(path, form, _key(where, split), faults, spare) for split, path in paths.items()}
 
 
 def _check_template(form: own.Form, where: str, faults: Faults) -> bool:
@@ -215,8 +221,8 @@ def _layout(task: FileTask, folder: Path, where: str, faults: Faults) -> own.Lay
     return next(iter(found.values())) if found and len(faults.found) == before else None
 
 
-def _rows(path: Path, form: own.Form, where: str, faults: Faults) -> int:
-    return _readable(path, where, faults, lambda path, where, faults: own.check(path, form, where, faults)) or 0
+def _rows(path: Path, form: own.Form, where: str, faults: Faults, spare: list[str] | None) -> int:
+    return _readable(path, where, faults, lambda path, where, faults: own.check(path, form, where, faults, spare)) or 0
 
 
 def _readable(path: Path, where: str, faults: Faults, read: Callable[[Path, str, Faults], Found]) -> Found | None:

@@ -192,19 +192,9 @@ def _task(folder: Path, wanted: Wanted, faults: Faults) -> FileTask | None:
         if len(faults.found) > before:
             return None
         task = files.spelled_out(task, folder)
-    task = task.model_copy(update={"ignore": _spare(task, folder)})
-    files.check_task(_name(wanted.data), task, folder, faults)
-    return task if len(faults.found) == before else None
-
-
-def _spare(task: FileTask, folder: Path) -> tuple[str, ...]:
-    """Columns that neither template nor target uses."""
-    try:
-        form = task.form()
-        rows = (row for path in task.paths(folder).values() for _, row in own.lines(path) if isinstance(row, dict))
-        return tuple(dict.fromkeys(name for row in rows for name in own.unused(row, form)))
-    except (OSError, ValueError):
-        return ()  # what is wrong with the file or the template is told by ``check_task``
+    spare: list[str] = []
+    files.check_task(_name(wanted.data), task, folder, faults, spare)
+    return task.model_copy(update={"ignore": tuple(spare)}) if len(faults.found) == before else None
 
 
 def _name(path: Path) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from finescale.errors import Fault, InputError
-from finescale.exchange.hand_on import Exporter, check_runs, lacking
+from finescale.exchange.hand_on import Exporter, check_place, check_runs, lacking
 from finescale.stats import units
 from finescale.stats.runs import read_runs
 
@@ -36,6 +36,7 @@ def write(frame: pd.DataFrame, title: str, to: str) -> str:
         from huggingface_hub import EvalResult, ModelCard, ModelCardData
     except ImportError:
         raise lacking("huggingface_hub", "lab") from None
+    path = check_place(to)
     check_runs(frame)
     usable = read_runs(frame).usable
     if not len(usable):
@@ -52,7 +53,6 @@ def write(frame: pd.DataFrame, title: str, to: str) -> str:
         )
         for row in best
     ]
-    path = Path(to)
     try:
         card: Any = (
             ModelCard.load(path)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 
 from finescale.errors import Fault, InputError
-from finescale.exchange.hand_on import Exporter, handed, lacking
+from finescale.exchange.hand_on import Exporter, check_place, handed, lacking
 
 
 def write(frame: pd.DataFrame, title: str, to: str) -> str:
@@ -21,10 +19,11 @@ def write(frame: pd.DataFrame, title: str, to: str) -> str:
         import wandb
     except ImportError:
         raise lacking("W&B's package", "wandb") from None
-    folder = Path(to)
-    if not folder.parent.is_dir():
-        raise InputError(Fault(to, "is in a folder that is not there", "make it first"))
-    folder.mkdir(exist_ok=True)
+    folder = check_place(to)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(Fault(to, f"cannot be a folder: {error.strerror}", "name another one")) from error
     quiet = wandb.Settings(silent=True, console="off", disable_git=True, x_disable_stats=True)
     for run in handed(frame):
         config = run.settings | run.words | {"run": run.name} | ({"flag": run.flag} if run.flag else {})
