@@ -7,8 +7,8 @@ trackers      3 of those runs again, reporting to TensorBoard, MLflow and W&B (o
 mlflow        a small file store, logged as a plain script does
 lm_eval       two results of a tiny model on a task of one file, one of them limited
 table         a table with names of its own
-comparison    PEFT's method comparison is neither in its wheel nor in its source distribution: its layout by hand, around
-              PEFT's own settings and a real run's losses and sizes; its accuracies are made up
+comparison    PEFT's method comparison is neither in its wheel nor in its source distribution: its layout by hand,
+              around PEFT's own settings and a real run's losses and sizes; its accuracies are made up
 
 axolotl and LLaMA-Factory need other versions of the same packages: ``kin_runs.py`` runs them.
 """
