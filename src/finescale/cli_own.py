@@ -25,6 +25,12 @@ Template = Annotated[str | None, typer.Option(help="prompt with {fields}, where 
 Target = Annotated[str | None, typer.Option(help="field that holds the target, with --template")]
 Price = Annotated[float | None, typer.Option(help="USD for 1000 labelled examples")]
 Hourly = Annotated[float | None, typer.Option(help="USD for an hour of one worker")]
+Chat = Annotated[
+    bool | None,
+    typer.Option(
+        "--chat/--no-chat", help="the models' own chat template; by default for conversations, if they have one"
+    ),
+]
 Worth = Annotated[float | None, typer.Option(help="USD that one nat per target token is worth to you")]
 Json = cli_stats.Json
 
@@ -40,12 +46,13 @@ def init(
     target: Target = None,
     price: Price = None,
     hourly: Hourly = None,
+    chat: Chat = None,
     as_json: Json = False,
 ) -> None:
     """Look at a file of examples and write a commented study.toml for a pilot of 4 to 12 runs."""
     from finescale.study.propose import Wanted, propose
 
-    wanted = Wanted(data, listed(models), listed(methods), dev, test, template, target, price, hourly)
+    wanted = Wanted(data, listed(models), listed(methods), dev, test, template, target, price, hourly, chat)
     found = propose(folder, wanted, told_line)
     seen = [*found.seen.sentences(), *([found.reading] if found.reading else [])]
     if as_json:

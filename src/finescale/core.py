@@ -114,6 +114,11 @@ class TaskSpec(Noun):
     max_source_tokens: PositiveInt
     max_target_tokens: PositiveInt
     languages: tuple[str, ...] = Field(default=(), description="target languages, for a task that mixes several")
+    chat: bool = Field(default=False, description="whether examples are written by the model's own chat template")
+
+    @model_serializer(mode="wrap")
+    def _plain(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without(dump(self), "chat", False)
 
 
 class ProbeSpec(Noun):

@@ -52,13 +52,15 @@ def test_a_table_comes_back_as_it_was(suffix: str, tmp_path: Path) -> None:
     same(import_runs("table", [out]).frame, runs())
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    loss=st.lists(st.floats(1e-3, 1e3), min_size=1, max_size=5),
-    word=st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1).filter(lambda word: word.strip() == word),
-)
-def test_any_losses_and_words_survive_a_table(loss: list[float], word: str, tmp_path: Path) -> None:
-    frame = pd.DataFrame({"task": f"t{word}", "examples": [10.0 * (n + 1) for n in range(len(loss))], "loss": loss})
+WORD = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1).filter(lambda word: word.strip() == word)
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(st.tuples(st.floats(1e-3, 1e3), WORD), min_size=1, max_size=20))
+def test_any_losses_and_words_survive_a_table(rows: list[tuple[float, str]], tmp_path: Path) -> None:
+    loss, words = zip(*rows, strict=True)
+    frame = pd.DataFrame({"task": [f"t{word}" for word in words], "loss": loss})
+    frame["examples"] = [10.0 * (n + 1) for n in range(len(loss))]
     frame["run"] = [str(n) + "r" for n in range(len(loss))]
     for suffix in (".parquet", ".csv"):
         write_table(frame, tmp_path / f"runs{suffix}")

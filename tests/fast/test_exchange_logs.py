@@ -219,8 +219,8 @@ def test_a_losss_unit_goes_from_the_import_to_the_fit_the_forecast_and_the_card(
     assert call(["fit", table, "--law", "power", "--out", str(tmp_path / "fits.json")]) == 0
     assert "; loss in bits per byte" in (said := capsys.readouterr().out)
     assert "nats" not in said
-    for fitted in (table, str(tmp_path / "fits.json")):
-        assert call(["forecast", fitted, "--at", "examples=3200"]) == 0
+    for fitted in ([table, "--law", "power"], [str(tmp_path / "fits.json")]):
+        assert call(["forecast", *fitted, "--at", "examples=3200"]) == 0
         assert "90% intervals of a new run's loss in bits per byte" in capsys.readouterr().out
     pytest.importorskip("huggingface_hub")
     assert call(["export", "card", table, "--to", str(tmp_path / "README.md")]) == 0
@@ -233,17 +233,17 @@ def test_a_unit_that_is_not_known_is_not_made_up_and_two_are_not_fitted_as_one(t
     path = written(tmp_path / "runs.csv", frame)
     found = import_runs("table", [path])
     assert "loss_unit" in {one.column for one in found.unknown}
-    fits = fit(found.runs, "power")
+    fits = fit(found.runs, "power", draws=40)
     assert fits.unit == ""
     assert "nats" not in str(fits)
     sentence = advise(fits, pd.DataFrame({"examples": [800.0, 1600]})).sentence
     assert "nats" not in sentence
     told = import_runs("table", [path], Ask(values={"loss_unit": "nats per byte"}))
-    assert fit(told.runs, "power").unit == "nats per byte"
+    assert fit(told.runs, "power", draws=40).unit == "nats per byte"
     two = pd.concat([frame.assign(loss_unit="nats per byte"), frame.assign(loss_unit="bits per byte")])
     with pytest.raises(InputError, match="has nats per byte and bits per byte in one fit"):
         fit(two, "power")
-    assert len(fit(two, "power", by="loss_unit").groups) == 2
+    assert len(fit(two, "power", by="loss_unit", draws=40).groups) == 2
 
 
 @pytest.mark.parametrize(

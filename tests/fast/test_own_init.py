@@ -125,7 +125,7 @@ def test_what_is_held_out_is_a_share_of_different_prompts_and_rows_beside_it_are
     assert sum(found.seen.rows.values()) + sum(found.seen.repeats.values()) == pytest.approx(len(rows), abs=12)
 
 
-def test_that_a_chat_template_is_not_applied_is_said_on_screen_and_in_the_file(
+def test_that_no_chat_template_is_applied_is_said_on_screen_and_in_the_file(
     tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     turns = [
@@ -134,7 +134,7 @@ def test_that_a_chat_template_is_not_applied_is_said_on_screen_and_in_the_file(
     ]
     data = write(tmp_path / "chats.jsonl", turns)
     assert call(["init", str(tmp_path / "mine"), "--data", str(data), "--models", model, "--methods", "lora"]) == 0
-    assert "a model's own chat template is not applied" in capsys.readouterr().out
+    assert "not by a model's own chat template" in capsys.readouterr().out
     assert "# conversations are written as lines" in (tmp_path / "mine" / "study.toml").read_text()
     plain = propose.propose(tmp_path / "plain", Wanted(write(tmp_path / "p.jsonl", dates(200)), (model,), ("lora",)))
     assert plain.reading == ""

@@ -157,6 +157,11 @@ def test_the_lock_opens_the_study_again_and_tells_changes(study: Study, tmp_path
     assert again.spec == study.spec
     assert list(again.plan.steps) == list(study.plan.steps)
     assert lock.changes(study) == []
+    path = tmp_path / lock.LOCK_FILE
+    written = json.loads(path.read_text())
+    del written["spec"]["run"]["device_map"]
+    path.write_text(json.dumps(written))
+    assert lock.changes(study) == [], "a version before did not know that setting, and it says nothing"
     changed = toy_study(tmp_path, TOML.replace("rank = 4", "rank = 8"))
     assert lock.changes(changed) == ["spec.methods.lora.sizes: [4] → [8]"]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from finescale.core import PublicBase, Shape
-from finescale.errors import Fault, InputError, StudyError
+from finescale.errors import Fault, InputError, StudyError, collecting
 from finescale.lab import model, packages, sources, tokenizer
+from finescale.lab.chat import chat_of
 from finescale.lab.packing import Example, pack
 from finescale.lab.prepare import Tell
 from finescale.lab.tokenizer import Marks
@@ -83,7 +85,26 @@ def words(name: str, out: Path, trust: bool = False) -> tuple[Tokenizer, Marks]:
 def marks(found: Any) -> Marks:
     """What a transformers tokenizer puts before a text, if anything, and what ends one."""
     before = found("a", add_special_tokens=True).input_ids[: -len(found("a", add_special_tokens=False).input_ids)]
-    return Marks(tuple(before), found.eos_token_id)
+    return Marks(tuple(before), found.eos_token_id, chat_of(found))
+
+
+def same_chat(models: Mapping[str, bool]) -> None:
+    """See to it that models write conversations alike.
+
+    Args:
+        models: by name, whether the code that a model brings is trusted.
+
+    Raises:
+        InputError: a model cannot be had, or has no chat template, or one unlike that of another.
+    """
+    chats = {name: chat_of(_tokenizer(name, trust)) for name, trust in models.items()}
+    first = next(iter(chats))
+    with collecting() as faults:
+        for name, chat in chats.items():
+            if chat is None:
+                faults.add(name, "has no chat template", "leave chat out of the tasks, or this model of the study")
+            elif (other := chats[first]) is not None and chat.template != other.template:
+                faults.add(name, f"has another chat template than {first}", "make a study of each")
 
 
 def settle(name: str, out: Path, trust: bool = False) -> float:

@@ -36,6 +36,8 @@ class Look:
         languages: guesses for prompts and targets, by name; None where nothing tells.
         lengths: tokens of prompts and of targets, the target's end counted, (examples, 2), training examples first.
         counted: what lengths were counted with.
+        template: whether the model's tokenizer is here and has a chat template.
+        chat: whether examples were counted as that template writes them.
     """
 
     rows: dict[str, int]
@@ -44,6 +46,8 @@ class Look:
     languages: tuple[str | None, str | None]
     lengths: np.ndarray[tuple[int, int], np.dtype[np.int64]]
     counted: str
+    template: bool = False
+    chat: bool = False
 
     def longest(self, share: float) -> tuple[int, int]:
         """Tokens that this share of prompts, and of targets, stays within."""
@@ -84,11 +88,11 @@ def look(task: TaskSpec, files: Mapping[str, Path], model: str) -> Look:
         model: whose tokens lengths are counted in, as a study names it.
 
     Raises:
-        InputError: rows are at fault, or all of a split repeat another.
+        InputError: rows are at fault, all of a split repeat another, or a chat template refuses a row.
     """
     found = pool(task, NOTHING, files)
     rows = [row for split in ("train", "dev", "test") for row in found.splits[split]]
-    lengths, counted = _lengths(rows, model)
+    lengths, counted, template = _lengths(rows, model, f"task {task.name!r}" if task.chat else "")
     targets: dict[str, set[str]] = defaultdict(set)
     for row in found.splits["train"]:
         targets[row.prompt].add(row.target)
@@ -100,6 +104,8 @@ def look(task: TaskSpec, files: Mapping[str, Path], model: str) -> Look:
         languages=(_language([row.prompt for row in some]), _language([row.target for row in some])),
         lengths=lengths,
         counted=counted,
+        template=template,
+        chat=template and task.chat,
     )
 
 
@@ -108,20 +114,26 @@ def _language(texts: Sequence[str]) -> str | None:
     return None if code is None else LANGUAGE_NAMES.get(code, code)
 
 
-def _lengths(rows: Sequence[Rendered], model: str) -> tuple[np.ndarray[tuple[int, int], np.dtype[np.int64]], str]:
-    """Tokens of each example in the model's own tokens; by bytes where its tokenizer is not to be had."""
+def _lengths(
+    rows: Sequence[Rendered], model: str, chat: str
+) -> tuple[np.ndarray[tuple[int, int], np.dtype[np.int64]], str, bool]:
+    """Tokens of each example in the model's own tokens, what they were counted with, whether it has a chat template.
+
+    By bytes where its tokenizer is not to be had. ``chat`` names a task that asks for the template, where there is one.
+    """
     from finescale.lab.checkpoint import words
     from finescale.lab.prepare import encode
 
     try:
         with TemporaryDirectory() as aside:
             own, marks = words(model, Path(aside))
-        sizes = [(len(one.prompt), len(one.target)) for one in encode(rows, (), own, marks)]
-        return np.array(sizes).reshape(-1, 2), f"counted by the tokenizer of {model}"
     except InputError:
         sizes = [(_about(row.prompt), _about(row.target)) for row in rows]
         how = f"the tokenizer of {model} is not here: {BYTES_A_TOKEN} bytes a token are assumed"
-        return np.array(sizes).reshape(-1, 2), how
+        return np.array(sizes).reshape(-1, 2), how, False
+    template = marks.chat is not None
+    sizes = [(len(one.prompt), len(one.target)) for one in encode(rows, (), own, marks, chat if template else "")]
+    return np.array(sizes).reshape(-1, 2), f"counted by the tokenizer of {model}", template
 
 
 def _about(text: str) -> int:

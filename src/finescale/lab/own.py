@@ -1,7 +1,8 @@
 """The user's own examples: JSONL files, the layouts that need no template, and every line that does not fit.
 
-Conversations are told as lines ``Role: content``; the last assistant turn is the target, what comes before it the
-prompt. The layouts are those of TRL (``prompt`` and ``completion``, as strings or as message lists; ``messages``).
+Conversations are told as lines ``Role: content``, or by the model's own chat template where a task asks for it; the
+last assistant turn is the target, what comes before it the prompt. The layouts are those of TRL (``prompt`` and
+``completion``, as strings or as message lists; ``messages``).
 """
 
 from __future__ import annotations
@@ -39,10 +40,10 @@ LAYOUTS = (
 )
 
 
-CONVERSATIONS = (
-    "conversations are written as lines (System: …, User: …, Assistant:): a model's own chat template is not applied"
-)
-"""What anybody has to know who gives conversations to a model that was tuned on another form of them."""
+LINES = "conversations are written as lines (System: …, User: …, Assistant:), not by a model's own chat template"
+CHAT = "conversations are written by the model's own chat template; the last turn of the assistant is the target"
+PLAIN = "the model has a chat template, by which plain prompts are not written; init --chat has them written so"
+"""What anybody has to know who gives conversations to a model: it may have been tuned on another form of them."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,8 @@ def fields_of(row: Mapping[str, Any], form: Form) -> dict[str, Any]:
     """
     wanted = set(form.fields)
     fields = dict(row)
-    if {"prompt", "completion"} <= wanted and not isinstance(row.get("prompt"), str):
-        fields |= _conversation(row)
+    if (messages := _messages(row, wanted)) is not None:
+        fields |= _told(*messages)
     if len(form.languages) > 1 and row.get(LANGUAGE) not in form.languages:
         raise ValueError(f"its {LANGUAGE} is {row.get(LANGUAGE)!r}, not one of {', '.join(form.languages)}")
     shown = template_fields(form.template)
@@ -140,14 +141,20 @@ def language_of(row: Mapping[str, Any], languages: tuple[str, ...]) -> str:
     return str(row[LANGUAGE]) if len(languages) > 1 else languages[0] if languages else ""
 
 
-def _conversation(row: Mapping[str, Any]) -> dict[str, str]:
-    messages = row.get("messages")
+def turns_of(row: Mapping[str, Any], form: Form) -> tuple[tuple[str, str], ...]:
+    """Role and content of each message before the answer of a row that ``fields_of`` took; none where it is plain."""
+    before, _ = _messages(row, set(form.fields)) or ([], [])
+    return tuple((message["role"], message["content"]) for message in before)
+
+
+def _messages(row: Mapping[str, Any], wanted: set[str]) -> tuple[list[Any], list[Any]] | None:
+    """The messages before the answer, and the answer; None where the row is no conversation."""
+    messages, prompt, completion = (row.get(name) for name in ("messages", "prompt", "completion"))
+    if not {"prompt", "completion"} <= wanted or isinstance(prompt, str):
+        return None
     if isinstance(messages, list):
-        return _told(messages[:-1], messages[-1:])
-    prompt, completion = row.get("prompt"), row.get("completion")
-    if isinstance(prompt, list) and isinstance(completion, list):
-        return _told(prompt, completion)
-    return {}
+        return messages[:-1], messages[-1:]
+    return (prompt, completion) if isinstance(prompt, list) and isinstance(completion, list) else None
 
 
 def _told(prompt: list[Any], completion: list[Any]) -> dict[str, str]:

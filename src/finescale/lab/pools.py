@@ -108,7 +108,9 @@ def _read(task: TaskSpec, path: Path) -> list[Rendered]:
                 raise ValueError(row)
             fields = own.fields_of(row, form)
             rendered = render(task.template, task.target, fields, where)
-            rows.append(Rendered(*rendered, own.language_of(fields, task.languages), source_of(task.template, fields)))
+            turns = own.turns_of(row, form) if task.chat else ()
+            source = source_of(task.template, fields)
+            rows.append(Rendered(*rendered, own.language_of(fields, task.languages), source, turns))
         except ValueError as problem:
             faults.add(where, str(problem))
         except InputError as problem:

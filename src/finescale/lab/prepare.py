@@ -82,7 +82,7 @@ def prepare(
     held = int(len(stream) * probes.HELD_OUT)
     save_file({"train": _narrow(stream[held:]), "valid": _narrow(stream[:held])}, out / "stream.safetensors")
     tell(0.6)
-    findings: list[str] = []
+    findings: list[str] = list(_mixed_forms(spec))
     tasks, tests = {}, {}
     for task in spec.tasks:
         sets, facts = _task(task, pool(task, corpus, files), words, marks, findings)
@@ -200,7 +200,7 @@ def _task(
     sets: dict[str, list[Encoded]] = {}
     facts: dict[str, Any] = {}
     for split in SPLITS:
-        rows = list(encode(found.splits[split], task.languages, words, marks))
+        rows = list(encode(found.splits[split], task.languages, words, marks, where if task.chat else ""))
         wanted = {"dev": task.dev_examples, "test": task.test_examples}.get(split)
         kept = _kept(rows, (task.max_source_tokens, task.max_target_tokens), wanted)
         facts[split] = _counts(where, split, rows, kept, wanted, findings)
@@ -215,13 +215,25 @@ def _task(
 
 
 def encode(
-    rows: Sequence[Rendered], languages: Sequence[str], words: Tokenizer, marks: Marks = OWN
+    rows: Sequence[Rendered], languages: Sequence[str], words: Tokenizer, marks: Marks = OWN, chat: str = ""
 ) -> Iterator[Encoded]:
     """Tokens of rendered examples.
 
     A prompt begins with what the model expects before a text. A target is encoded with a leading space and closed by
-    the end-of-text token, which counts as a target token.
+    the end-of-text token, which counts as a target token. Where ``chat`` names a task, its examples are written by the
+    model's own chat template (``lab.chat``).
+
+    Raises:
+        InputError: the model has no chat template, or it refuses a row.
     """
+    if chat:
+        if marks.chat is None:
+            fix = "leave chat out: conversations are then written as lines"
+            raise InputError(Fault(chat, "asks for a chat template, and the model's tokenizer has none", fix))
+        for row, prompt_ids, target_ids in marks.chat.encode(rows, chat):
+            place = languages.index(row.language) if row.language in languages else 0
+            yield Encoded(row, prompt_ids, target_ids, len(row.target.encode()), place)
+        return
     for start in range(0, len(rows), BATCH):
         batch = rows[start : start + BATCH]
         prompts = words.encode_batch([row.prompt for row in batch], add_special_tokens=False)
@@ -321,6 +333,15 @@ def _check_probes(spec: DataSpec) -> None:
             fix = f"one of {', '.join(spec.languages)}"
             faults.add(where, f"there is no pretraining text in {probe.tgt!r}", fix)
     faults.raise_if_any()
+
+
+def _mixed_forms(spec: DataSpec) -> Iterator[str]:
+    """What is asked in plain text beside tasks that the model's chat template writes."""
+    written = [task.name for task in spec.tasks if task.chat]
+    plain = [f"task {task.name!r}" for task in spec.tasks if not task.chat]
+    plain += [f"probe {probe.name!r}" for probe in spec.probes if probe.kind != "task"]
+    if written and plain:
+        yield f"{', '.join(plain)} in plain text, but {', '.join(map(repr, written))} by the model's chat template"
 
 
 def _probe(

@@ -14,7 +14,7 @@ from finescale.core import fingerprint, sha256_of
 from finescale.errors import Fault, Faults, InputError, nearest_path
 from finescale.lab import packages
 
-SETTINGS = ("*.json", "tokenizer.model", "merges.txt", "vocab.txt")
+SETTINGS = ("*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt")
 WEIGHTS = "*.safetensors"
 CODE = "*.py"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")

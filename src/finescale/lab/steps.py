@@ -9,7 +9,7 @@ from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 from transformers.utils import logging
 
 from finescale.lab import fastpath
-from finescale.lab.checkpoint import bring, words
+from finescale.lab.checkpoint import bring, same_chat, words
 from finescale.lab.finetune import finetune, search_rate
 from finescale.lab.prepare import prepare
 from finescale.lab.pretrain import pretrain
@@ -19,4 +19,4 @@ fastpath.keep_freed_memory()
 get_checkpoint_conversion_mapping("llama")  # compiles and keeps hundreds of patterns: once here, not in every worker
 logging.disable_progress_bar()
 
-__all__ = ["bring", "finetune", "prepare", "pretrain", "search_rate", "words"]
+__all__ = ["bring", "finetune", "prepare", "pretrain", "same_chat", "search_rate", "words"]

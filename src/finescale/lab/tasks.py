@@ -47,12 +47,14 @@ class Rendered:
         target: what it should answer.
         language: code of the target's language, "" where it is not known.
         source: what is to be translated or summarised, without the template and demonstrations around it.
+        turns: role and content of each message before the answer, where the example is a conversation.
     """
 
     prompt: str
     target: str
     language: str = ""
     source: str = ""
+    turns: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,12 @@ A text that spells a special token (``<eos>``) is text: only this package puts t
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from finescale.lab.chat import Chat
 
 SPECIAL = ("<pad>", "<bos>", "<eos>")
 PAD, BOS, EOS = range(3)
@@ -17,10 +19,14 @@ PAD, BOS, EOS = range(3)
 
 @dataclass(frozen=True)
 class Marks:
-    """Tokens that a tokenizer's model expects before a text (``before``) and reads as its end (``end``)."""
+    """Tokens that a tokenizer's model expects before a text (``before``) and reads as its end (``end``).
+
+    ``chat`` is its chat template, where it has one.
+    """
 
     before: tuple[int, ...]
     end: int
+    chat: Chat | None = field(default=None, compare=False)
 
 
 OWN = Marks((BOS,), EOS)

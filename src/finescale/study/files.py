@@ -48,6 +48,7 @@ class FileTask(Section):
     ignore: tuple[str, ...] = Field(default=(), description="columns left unused on purpose")
     max_source_tokens: Count = 64
     max_target_tokens: Count = 64
+    chat: bool = Field(default=False, description="examples are written by the model's own chat template")
 
     def form(self) -> own.Form:
         """How its rows are read.

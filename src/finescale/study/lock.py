@@ -215,15 +215,18 @@ def open_study(folder: Path) -> Study:
         raise StudyError(f"{path}: is damaged; delete it and run the study again: {error}") from error
 
 
+UNSAID = ('"absent" → null', '"absent" → false')
+"""Settings that came with a later version, and say nothing in this study."""
+
+
 def changes(study: Study) -> list[str]:
     """How a study differs from the last one run in its folder, as lines ``field: old → new``; nothing for a new one."""
     path = study.folder / LOCK_FILE
     if not path.exists():
         return []
     before, now = store.read_json(path), _lock(study)
-    return [
-        line for key in ("spec", "digests", "versions") for line in store.differences(before.get(key), now[key], key)
-    ]
+    found = (store.differences(before.get(key), now[key], key) for key in ("spec", "digests", "versions"))
+    return [line for lines in found for line in lines if not line.endswith(UNSAID)]
 
 
 def refuse_what_cannot_run(spec: StudySpec, have: int | None) -> None:

@@ -278,7 +278,7 @@ class _Planner:
         sizes: dict[str, Any] = {key: getattr(spec.finetune, key) for key in ("dev_examples", "test_examples")}
         if isinstance(own, FileTask):
             shared = own.model_dump(
-                include={"template", "target", "max_source_tokens", "max_target_tokens", "languages"}
+                include={"template", "target", "max_source_tokens", "max_target_tokens", "languages", "chat"}
             )
             return TaskSpec(name=name, source="jsonl", digest=self.digests.tasks[name], **sizes, **shared)
         built_in = registry.get("task", name)

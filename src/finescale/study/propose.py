@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -58,7 +59,11 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the user said; ``usd`` prices are of 1000 labelled examples and of an hour of one device."""
+    """What the user said; ``usd`` prices are of 1000 labelled examples and of an hour of one device.
+
+    ``chat``: whether the models' own chat template writes the examples; None: it does where they are conversations and
+    the models have one.
+    """
 
     data: Path
     models: tuple[str, ...]
@@ -69,6 +74,7 @@ class Wanted:
     target: str | None = None
     usd_per_1000_examples: float | None = None
     usd_per_device_hour: float | None = None
+    chat: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -120,15 +126,18 @@ def propose(folder: Path, wanted: Wanted, tell: Tell = lambda line: None) -> Pro
         test_examples=held["test"],
         max_source_tokens=1,
         max_target_tokens=1,
+        chat=own.is_conversation(task.template, task.target) if wanted.chat is None else wanted.chat,
     )
     smallest = min(bases, key=lambda name: bases[name].total_params)
     tell(f"{counts['train']:,} rows of {wanted.data} are read.")
     seen = look(spec, files.paths_by_task({spec.name: task}, folder), smallest)
+    task = task.model_copy(update={"chat": _chat(wanted, seen, tuple(bases))})
     design = _design(wanted, bases, seen, held)
     home = folder.absolute().parent.resolve() / folder.name
     beside = {key: os.path.relpath(path, home) for key in FILES if (path := getattr(task, key)) is not None}
-    text = study_text(spec.name, task.model_copy(update=beside), design, bases, wanted, speed())
-    return Proposal(folder, _reading(task), seen, design, _written(folder, text, tell))
+    reading = _reading(task, seen)
+    text = study_text(spec.name, task.model_copy(update=beside), design, bases, wanted, speed(), reading)
+    return Proposal(folder, reading, seen, design, _written(folder, text, tell))
 
 
 # ------------------------------------------------------------------------------------------------------------- checking
@@ -281,6 +290,7 @@ def rates(method: Method, base: PublicBase) -> list[float]:
     return [float(f"{method.rate_at(rate, found_at, base.shape):.0e}") for rate in method.default_rates]
 
 
+@cache
 def speed() -> float:
     """10^12 FLOPs a second that a worker may keep up here, roughly: a matrix product on one thread, less a share."""
     done = subprocess.run(
@@ -293,9 +303,15 @@ def speed() -> float:
 
 
 def study_text(
-    name: str, task: FileTask, design: Design, bases: dict[str, PublicBase], wanted: Wanted, tflops: float
+    name: str,
+    task: FileTask,
+    design: Design,
+    bases: dict[str, PublicBase],
+    wanted: Wanted,
+    tflops: float,
+    reading: str = "",
 ) -> str:
-    """The study file, commented."""
+    """The study file, commented; ``reading`` is how rows are read, where that may surprise."""
     smallest = bases[design.models[0]]
     lines = [
         f"# A pilot of {design.runs} runs. Change what you like: `finescale plan` checks it.",
@@ -311,7 +327,7 @@ def study_text(
         f"context = {design.row}            # tokens in a row that examples are packed in",
         "",
         f"[tasks.{name}]" if re.fullmatch(r"[A-Za-z0-9_-]+", name) else f"[tasks.{_text(name)}]",
-        *_task_lines(task),
+        *_task_lines(task, reading),
         f"max_source_tokens = {design.limits[0]}    # longer examples are left out",
         f"max_target_tokens = {design.limits[1]}",
         "",
@@ -338,15 +354,37 @@ def study_text(
     return "\n".join(lines) + "\n"
 
 
-def _reading(task: FileTask) -> str:
+def _chat(wanted: Wanted, seen: Look, models: tuple[str, ...]) -> bool:
+    """Whether the models' own chat template writes the examples: as the user said, or where all have the same one.
+
+    Raises:
+        InputError: the user asks for it, and a model has none, or one unlike that of another.
+    """
+    from finescale.lab.checkpoint import same_chat
+
+    if not (wanted.chat or seen.chat):
+        return False
+    try:
+        if len(models) > 1 or not seen.chat:
+            same_chat(dict.fromkeys(models, False))
+    except InputError:
+        if wanted.chat:
+            raise
+        return False
+    return True
+
+
+def _reading(task: FileTask, seen: Look) -> str:
     """How rows are read, where a user may expect something else."""
-    return own.CONVERSATIONS if own.is_conversation(task.template, task.target) else ""
+    if task.chat:
+        return own.CHAT
+    return own.LINES if own.is_conversation(task.template, task.target) else own.PLAIN if seen.template else ""
 
 
-def _task_lines(task: FileTask) -> list[str]:
+def _task_lines(task: FileTask, reading: str) -> list[str]:
     told = [(key, getattr(task, key)) for key in (*FILES, "template", "target")]
     lines = [f"{key:<8} = {_text(value)}" for key, value in told if value is not None]
-    lines = [*([f"# {reading}"] if (reading := _reading(task)) else []), *lines]
+    lines = [*([f"# {reading}"] if reading else []), *lines, *(["chat     = true"] if task.chat else [])]
     return lines + ([f"ignore   = {_list(task.ignore)}"] if task.ignore else [])
 
 

@@ -69,6 +69,11 @@ def relate(sections: dict[str, Any], folder: Path, faults: Faults) -> None:
     """Check what relates sections, and spell out what one section leaves to another."""
     base, finetune, search, data = (sections[key] for key in ("base", "finetune", "rate_search", "data"))
     counts = _tasks(sections, folder, faults)
+    if base is not None and not base.models:
+        fix = "leave it out, or name base.models"
+        for name, task in sections["tasks"].items():
+            if isinstance(task, FileTask) and task.chat:
+                faults.add(f"tasks.{name}.chat", "is for published models: a rung has no chat template", fix)
     if data is not None and data.corpus == "none":
         _without_text(sections, faults)
     elif finetune is not None and data is not None:

@@ -36,7 +36,10 @@ def execute(root: Path, part: Path, tell: Teller) -> dict[str, Any]:
             if "tokenizer" not in spec:
                 return steps.prepare(DataSpec.model_validate(spec), part, files, tell)
             data = ModelDataSpec.model_validate(spec)
-            name, base = next(both for both in study.digests.models.items() if both[1].tokenizer == data.tokenizer)
+            models = {name: base for name, base in study.digests.models.items() if base.tokenizer == data.tokenizer}
+            name, base = next(iter(models.items()))
+            if any(task.chat for task in data.tasks):
+                steps.same_chat({name: base.trust_remote_code for name, base in models.items()})
             return steps.prepare(data, part, files, tell, steps.words(name, part, base.trust_remote_code))
         case "base" if "revision" in spec:
             brought, models = PublicBase.model_validate(spec), lock.open_study(root).digests.models
