@@ -53,6 +53,20 @@ def small_runs(task: str = "mt-en-de") -> pd.DataFrame:
     )
 
 
+def other_factors() -> pd.DataFrame:
+    """The sample on bases of two pretraining sizes, LoRA with two ranks."""
+    runs = small_runs()
+    longer = runs.assign(
+        pretrain_tokens=10_000_000, base=runs["base"].str.replace("2.5M", "10M"), loss=runs["loss"] - 0.1
+    )
+    ranks = [
+        runs.assign(method="lora", pet_size=float(rank), pet_params=640 * rank, loss=runs["loss"] - 0.01 * rank)
+        for rank in (4, 16)
+    ]
+    whole = pd.concat([runs, longer, *ranks], ignore_index=True)
+    return whole.assign(run=[f"run-{place}" for place in range(len(whole))])
+
+
 def _run(rung: str, method: str, examples: int, seed: int, task: str, noise: float) -> dict[str, Any]:
     size = ladder.count(ladder.shape(rung, vocab=6144, context=128))
     A, alpha, beta, E = TRUTH[method]

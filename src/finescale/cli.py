@@ -131,6 +131,7 @@ def run(
     workers: Workers = None,
     backend: On = "local",
     address: cli_engine.Address = None,
+    only: cli_engine.Only = None,
 ) -> None:
     """Run what is not done yet; Ctrl-C is safe, and the same command continues. NAME.toml is run in the folder NAME."""
     from finescale.study.config import read
@@ -140,8 +141,9 @@ def run(
 
     refuse_what_cannot_run(read(folder), memory_at(backend, address))
     folder = settle(folder)
-    _drive(read_study(folder, told.print), workers, backend, address)
-    told.print(f"All steps are done. Next: finescale report {folder}")
+    study = read_study(folder, told.print)
+    _drive(study, workers, backend, address, only=cli_engine.chosen_runs(study, only))
+    told.print(f"{'What was named is' if only else 'All steps are'} done. Next: finescale report {folder}")
 
 
 @app.command()

@@ -40,6 +40,10 @@ StudyOrFile = Annotated[
 Address = Annotated[str | None, typer.Option(help="the cluster to go to, for `--on ray`; by default one made here")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
 Classes = Annotated[list[str] | None, typer.Option("--class", help="only failures of this class; may be repeated")]
+Only = Annotated[
+    list[str] | None,
+    typer.Option("--only", metavar="RUN", help="this run alone, with what it needs; may be repeated"),
+]
 SHORT = {"oom": "memory"}
 """Other names of classes of failure."""
 
@@ -67,6 +71,19 @@ def chosen_failures(study: Study, classes: list[str] | None) -> dict[str, Failur
         there = ", ".join(sorted({failure.kind for failure in failed.values()})) or "none"
         raise InputError(Fault(str(study.folder), "has no such failures", f"classes of those there are: {there}"))
     return found
+
+
+def chosen_runs(study: Study, ids: list[str] | None) -> list[str] | None:
+    """The ids of runs that were named; None if none was.
+
+    Raises:
+        InputError: the study plans no such run.
+    """
+    planned = [step.id for step in study.plan.of("run")]
+    unknown = [id for id in ids or () if id not in planned]
+    if unknown:
+        raise InputError(*(Fault(f"--only {id}", "is no run of this study", near(id, planned)) for id in unknown))
+    return ids or None
 
 
 def check(

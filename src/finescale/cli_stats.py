@@ -138,12 +138,17 @@ def _check_page(page: Path) -> None:
 
 
 def write_report(analysis: Analysis, page: Path) -> None:
-    """Write a page, and its figures into a folder beside it: ``figures`` of index.html, ``NAME-figures`` of others."""
+    """Write a page, and its figures into a folder beside it."""
     from finescale.report.figures import figures
-    from finescale.report.page import write_page
+    from finescale.report.page import folder_of, write_page
+    from finescale.study.rivals import with_rivals
 
+    told.print("Testing other laws on the runs held out, and comparing methods pair by pair …")
+    analysis = with_rivals(analysis)
+    maps = len(analysis.maps)
+    told.print(f"Drawing the page and its figures ({maps} {'pair' if maps == 1 else 'pairs'} of methods) …")
     write_page(analysis, page)
-    figures(analysis, page.parent / ("figures" if page.name == "index.html" else f"{page.stem}-figures"))
+    figures(analysis, folder_of(page))
     out.print(f"The page: {page}", soft_wrap=True)
 
 

@@ -15,6 +15,7 @@ from test_report_page import Document, data_of, frame_of
 from finescale.report import numbers
 from finescale.report.checks import factors_of, fitted_points
 from finescale.report.checks_figures import calibration_figure, residuals
+from finescale.report.drawing import write
 from finescale.report.page import page
 from finescale.report.series import plotted
 from finescale.stats.checks import LEVELS, calibration, fitted_losses
@@ -84,18 +85,18 @@ def test_nothing_fitted_and_nothing_held_out_are_said(small: Analysis, tmp_path:
     alone = small_runs().head(1)
     nothing = sample_analysis(alone)
     assert "nothing to be left over" in Document(page(nothing)).texts["residuals"]
-    assert residuals(plotted(nothing), tmp_path) == []
+    assert residuals(plotted(nothing)) == []
     whole = replace(small, fits=small.final)
     read = Document(page(whole))
     assert "calibration-plot" not in read.texts
-    assert calibration_figure(calibration(whole.fits), tmp_path) == []
+    assert calibration_figure(calibration(whole.fits)) == []
 
 
 def test_figures_hold_the_same_numbers(analysis: Analysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("finescale.report.drawing.FORMATS", ("svg",))
     shown = plotted(analysis)
-    table = pd.read_csv(residuals(shown, tmp_path)[-1])
+    table = pd.read_csv(write(residuals(shown), tmp_path)[-1])
     np.testing.assert_allclose(table["residual"], fitted_points(shown)["residual"])
     np.testing.assert_allclose(table["loss"] / table["fitted_loss"] - 1, table["residual"])
-    again = pd.read_csv(calibration_figure(calibration(analysis.fits), tmp_path)[-1])
+    again = pd.read_csv(write(calibration_figure(calibration(analysis.fits)), tmp_path)[-1])
     np.testing.assert_allclose(again["actual"], calibration(analysis.fits)["actual"])

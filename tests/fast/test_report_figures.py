@@ -10,12 +10,16 @@ import pytest
 from matplotlib.collections import PathCollection
 from report_sample import sample_analysis, small_runs
 
+from finescale.report.drawing import write
 from finescale.report.figures import draw, figures, loss_against_examples, numbers_behind
 from finescale.report.looks import of_kinds, of_sizes
 from finescale.report.series import plotted
 from finescale.study.analyse import Analysis
 
-NAMES = ("loss-against-examples", "residuals", "calibration", "critical-size-map")
+NAMES = (
+    *("what-if", "loss-against-examples", "loss-against-model-size", "parameters", "parameter-correlations"),
+    *("residuals", "calibration", "critical-size-map", "cost"),
+)
 
 
 def luminance(colour: str) -> float:
@@ -40,7 +44,7 @@ def test_each_figure_comes_as_png_svg_pdf_and_csv(small: Analysis, tmp_path: Pat
 
 def test_the_csv_is_what_is_drawn(analysis: Analysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("finescale.report.drawing.FORMATS", ())
-    table = pd.read_csv(loss_against_examples(plotted(analysis), tmp_path)[-1])
+    table = pd.read_csv(write(loss_against_examples(plotted(analysis)), tmp_path)[-1])
     shown = plotted(analysis)
     panels = draw(shown, "mt-en-de").axes
     for axes, base in zip(panels, shown.bases, strict=True):
@@ -80,7 +84,7 @@ def test_a_second_task_has_a_file_of_its_own(
     two_tasks: Analysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("finescale.report.drawing.FORMATS", ("svg",))
-    names = [path.name for path in loss_against_examples(plotted(two_tasks), tmp_path)]
+    names = [path.name for path in write(loss_against_examples(plotted(two_tasks)), tmp_path)]
     assert names[2] == "loss-against-examples-2-summaries-in-french.svg"
 
 

@@ -25,7 +25,10 @@ from finescale.report.series import SERIES, plotted
 from finescale.stats.advise import advise
 from finescale.stats.checks import calibration
 from finescale.stats.fit import fit
+from finescale.stats.fits import laws_of
+from finescale.stats.select import rank_tested
 from finescale.study.analyse import Analysis
+from finescale.study.rivals import with_rivals
 
 VOID = {"meta", "br", "hr", "col", "input"}
 
@@ -140,8 +143,10 @@ def test_held_out_marks_are_the_fits_held_out_runs(analysis: Analysis, document:
 def test_curves_are_the_fits_forecasts(analysis: Analysis, document: Document) -> None:
     curves = frame_of(data_of(document)["curves"])
     assert curves.groupby(SERIES).ngroups == 12
-    again = analysis.fits.forecast(curves, kind="curve")
-    assert_frame_equal(curves[["median", "low", "high", "reach"]], again, rtol=1e-12)
+    shown = plotted(analysis).curves
+    assert_frame_equal(curves, shown[list(curves)], rtol=1e-5, check_dtype=False)
+    again = analysis.fits.forecast(shown, kind="curve")
+    assert_frame_equal(shown[["median", "low", "high", "reach"]], again, rtol=1e-12)
 
 
 def test_the_scale_holds_every_run_that_learned(analysis: Analysis) -> None:
@@ -290,7 +295,24 @@ def test_rival_laws_stand_beside_the_law_on_the_same_runs(analysis: Analysis) ->
     for law in (analysis.fits, others["additive"]):
         held = law.held_out()
         errors = [numbers.percent(part["relative_error"].mean(), 1) for _, part in held.groupby("method", sort=False)]
-        assert law.law + "".join(errors) in said
+        assert "".join(errors) in said
+    ranked, verdict = rank_tested({analysis.fits.law: analysis.fits, **others})
+    assert verdict in said
+    for row in ranked.to_dict("records"):
+        assert f"{row['law']}{numbers.percent(row['error'], 2)}" in said
+        held = {analysis.fits.law: analysis.fits, **others}[row["law"]].held_out()
+        assert row["error"] == pytest.approx(held["relative_error"].mean())
+        assert row["forecasts"] == len(held)
+
+
+def test_every_other_law_of_the_factors_is_tested_once(small: Analysis) -> None:
+    found = with_rivals(small)
+    assert set(found.others) == set(laws_of(1)) - {small.fits.law}
+    for fits in found.others.values():
+        assert set(fits.held_out()["run"]) <= set(small.fits.held_out()["run"])
+    assert with_rivals(found) is found
+    untested = replace(small, fits=small.final)
+    assert with_rivals(untested) is untested
 
 
 def test_a_study_of_one_run_and_one_whose_method_never_learned_have_pages() -> None:

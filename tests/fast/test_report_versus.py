@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from report_sample import TRUTH, hostile_analysis, sample_analysis, sample_runs
+from report_sample import TRUTH, hostile_analysis, sample_analysis, sample_runs, small_runs
 from test_report_page import Document, data_of
 
 from finescale.errors import InputError
+from finescale.report.drawing import write
 from finescale.report.page import page
-from finescale.report.versus_figures import critical_size_map
+from finescale.report.versus_figures import critical_size_map, draw_maps
 from finescale.stats.advise import advise
 from finescale.stats.critical import critical_size
 from finescale.stats.fit import fit
@@ -142,7 +144,7 @@ def test_the_page_holds_the_map_and_its_seen_runs(analysis: Analysis, maps: list
 
 
 def test_the_csv_beside_the_figure_has_every_number(analysis: Analysis, maps: list[Map], tmp_path: Path) -> None:
-    paths = critical_size_map(maps, tmp_path)
+    paths = write(critical_size_map(maps), tmp_path)
     assert [path.name for path in paths] == [f"critical-size-map.{kind}" for kind in ("png", "svg", "pdf", "csv")]
     table = pd.read_csv(paths[-1])
     for one in maps:
@@ -156,7 +158,7 @@ def test_one_method_has_no_map_and_no_figure(analysis: Analysis, tmp_path: Path)
     alone = analysis.runs[analysis.runs["method"] == "full"].reset_index(drop=True)
     law = fit(alone, "multiplicative", "model_params", ["task", "method"], draws=20)
     assert maps_of(law, alone, 0.9) == []
-    assert critical_size_map([], tmp_path) == []
+    assert critical_size_map([]) == []
 
 
 def test_nothing_to_compare_is_an_error(analysis: Analysis) -> None:
@@ -167,6 +169,40 @@ def test_nothing_to_compare_is_an_error(analysis: Analysis) -> None:
 
 
 def test_hostile_names_are_only_data() -> None:
-    read = Document(page(hostile_analysis()))
-    assert data_of(read)["versus"]
+    made = hostile_analysis()
+    read = Document(page(made))
+    names = {name for one in data_of(read)["versus"] for name in (one["a"], one["b"], *one["labels"])}
+    assert {*made.runs["method"], *made.runs["base"]} <= names
+    before = Document(page(sample_analysis(small_runs())))
+    assert [tag for tag, _ in read.elements].count("script") == [tag for tag, _ in before.elements].count("script")
+    assert not {tag for tag, _ in read.elements} - {tag for tag, _ in before.elements}
     assert not [name for _, named in read.elements for name in named if name.startswith("on")]
+
+
+def test_a_verdict_steers_nothing_that_is_drawn(maps: list[Map], analysis: Analysis) -> None:
+    one = next(one for one in maps if (one.found.crossing["outcome"] == "overtakes").any())
+    crossing = one.found.crossing
+    overtakes = (crossing["share"] >= 0.5) & (crossing["better_below"] != crossing["better_above"])
+    assert list(overtakes) == list(crossing["outcome"] == "overtakes")
+    assert list(crossing["verdict"].str.contains("overtakes")) == list(overtakes)
+    renamed = replace(one, found=replace(one.found, crossing=crossing.assign(verdict="overtakes nothing")))
+    assert [line.get_xdata().tolist() for line in draw_maps([renamed]).axes[0].lines] == [
+        line.get_xdata().tolist() for line in draw_maps([one]).axes[0].lines
+    ]
+
+
+def test_an_end_of_an_interval_beyond_the_frame_has_no_line(maps: list[Map]) -> None:
+    one = next(one for one in maps if (one.found.crossing["outcome"] == "overtakes").any())
+    open_ = one.found.crossing.assign(low=0.0, high=np.inf)
+    drawn = draw_maps([replace(one, found=replace(one.found, crossing=open_))]).axes[0].lines
+    assert sum(not np.isfinite(np.asarray(line.get_xdata(), dtype=float)).any() for line in drawn) == 4
+    assert any(np.isfinite(np.asarray(line.get_xdata(), dtype=float)).any() for line in drawn)
+
+
+def test_maps_remember_draws_and_stay_the_same(analysis: Analysis, maps: list[Map]) -> None:
+    for one in maps:
+        again = versus(
+            analysis.final, one.found.a, one.found.b, one.found.places, one.found.examples, BEYOND, level=analysis.level
+        )
+        assert np.array_equal(again.expected, one.found.expected, equal_nan=True)
+        assert np.array_equal(again.run, one.found.run, equal_nan=True)

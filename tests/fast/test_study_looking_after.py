@@ -45,6 +45,18 @@ def test_retry_tries_what_failed_and_says_what_it_does_not_know(
     assert study.store.finished(study.plan) == set(study.plan.steps)
 
 
+def test_a_run_that_is_named_is_made_with_what_it_needs_and_nothing_else(
+    study: Study, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = study.plan.of("run")[0]
+    assert cli.call(["run", str(study.folder), "--only", wanted.id[:-1]]) == 1
+    assert f"did you mean '{wanted.id}'" in capsys.readouterr().err
+    assert cli.call(["run", str(study.folder), "--only", wanted.id]) == 0
+    made = study.store.finished(study.plan)
+    assert {id for id in made if study.plan.steps[id].kind == "run"} == {wanted.id}
+    assert set(wanted.needs.values()) <= made
+
+
 def test_check_names_what_is_damaged_and_mends_it_without_deleting(
     study: Study, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,14 +6,17 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from page_browser import show
+from report_sample import other_factors, sample_analysis
 
 from finescale.report.page import write_page
 from finescale.study.analyse import Analysis
+from finescale.study.rivals import with_rivals
 
 pytestmark = [
     pytest.mark.slow,
@@ -40,6 +43,17 @@ def faults(browser: Any) -> list[str]:
 @pytest.mark.parametrize(("width", "scheme"), [(1600, "light"), (375, "dark")])
 def test_axe_finds_nothing_serious(browser: Any, analysis: Analysis, tmp_path: Path, width: int, scheme: str) -> None:
     show(browser, write_page(analysis, tmp_path / "index.html").as_uri(), width, scheme)
+    browser.execute_script("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert faults(browser) == []
+
+
+@pytest.mark.parametrize("of", ["study", "table"])
+def test_axe_finds_nothing_serious_with_every_section_and_of_a_table(browser: Any, tmp_path: Path, of: str) -> None:
+    runs = other_factors()
+    runs["chrf"] = 60 - 8 * runs["loss"]
+    probes = runs.assign(probe="text:en", metric="nll", value=runs["loss"] + 0.1, zero_value=runs["zero_loss"])
+    made = with_rivals(replace(sample_analysis(runs), probes=probes, table="" if of == "study" else "runs.csv"))
+    show(browser, write_page(made, tmp_path / "index.html").as_uri())
     browser.execute_script("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
     assert faults(browser) == []
 

@@ -85,7 +85,9 @@ def test_pointing_at_a_dot_tells_its_run(browser: Any, address: str) -> None:
     )
     browser.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mouseMoved", "x": x, "y": y})
     shown = until(lambda: browser.execute_script("return document.querySelector('.panels .hoverlayer').textContent"))
-    assert told.split("<br>")[-2].removeprefix("run ") in shown or told.split("<br>")[-1].removeprefix("run ") in shown
+    run = next(line for line in told.split("<br>") if line.startswith("run "))
+    assert run.removeprefix("run ") in shown
+    assert "finescale run demo" in shown
 
 
 def test_the_colours_follow_the_scheme(browser: Any, address: str) -> None:

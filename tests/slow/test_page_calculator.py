@@ -203,6 +203,29 @@ def test_pet_sizes_nobody_ran_are_forecast_as_python_does(browser: Any, tmp_path
     assert browser.get_log("browser") == []
 
 
+def test_pretraining_sizes_nobody_ran_are_forecast_as_python_does(browser: Any, tmp_path: Path) -> None:
+    runs = sample_runs(seeds=(0,))
+    runs = runs[(runs["method"] != "prompt") & (runs["base"] == "m@2.5M") & (runs["flag"] == "")]
+    ladder = [
+        runs.assign(pretrain_tokens=2_500_000 * k, base=f"m@{2.5 * k:g}M", run=runs["run"] + f"-p{k}").assign(
+            loss=lambda table, k=k: table["loss"] * k**-0.04
+        )
+        for k in (1, 2, 4, 8)
+    ]
+    whole = pd.concat(ladder, ignore_index=True)
+    final = fit(whole, "multiplicative", "pretrain_tokens", ["task", "method"], draws=41)
+    analysis = sample_analysis(whole, fits=final, final=final, crossings=crossings(final, whole, 0.9), advice=[])
+    show(browser, write_page(analysis, tmp_path / "index.html").as_uri())
+    fits = asked_of(analysis)
+    choose(browser, "base", "m@5M")
+    mine = fits.asked[fits.asked["base"] == "m@5M"].drop(columns="base")
+    assert len(mine) == 2
+    for tokens in (7_000_000, 31_234_567):
+        put(browser, "pretrain_tokens", tokens)
+        same_as_python(browser, fits, mine.assign(pretrain_tokens=tokens), 0.9)
+    assert browser.get_log("browser") == []
+
+
 def test_beyond_the_support_the_band_is_hatched_and_beyond_the_reach_nothing_is_said(browser: Any, page: str) -> None:
     show(browser, page)
     data = browser.execute_script(

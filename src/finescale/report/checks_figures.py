@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import partial
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from finescale.report import looks
 from finescale.report.checks import WORDS, factors_of, fitted_points
-from finescale.report.drawing import INK, MARKERS, SOFT, STYLE, save, slug
+from finescale.report.drawing import INK, MARKERS, SOFT, Drawing, at, named
 from finescale.report.looks import Look
-from finescale.report.numbers import short, ticks
+from finescale.report.numbers import ticks
 from finescale.report.series import Plotted
 
 BESIDE = 0.035
@@ -26,21 +24,24 @@ COLUMNS = [
 ]
 
 
-def residuals(shown: Plotted, folder: Path) -> list[Path]:
+def residuals(shown: Plotted) -> list[Drawing]:
     """Residuals against each factor that varies, one figure per task; nothing where nothing was fitted.
 
-    Writes ``residuals`` (with ``-2-TASK`` for a second task) as PNG, SVG, PDF and CSV; the CSV has a row per run, with
+    ``residuals`` (with ``-2-TASK`` for a second task); the CSV has a row per run, with
     ``residual`` as a share of ``fitted_loss``.
     """
-    points, written = fitted_points(shown), []
-    for index, task in enumerate(shown.tasks()):
-        own = points[points["task"] == task]
-        if len(own):
-            with mpl.rc_context(STYLE):
-                drawing = draw_residuals(own, shown.methods)
-            name = "residuals" + (f"-{index + 1}-{slug(task)}" if index else "")
-            written += save(drawing, own.reindex(columns=COLUMNS), folder, name)
-    return written
+    points = fitted_points(shown)
+    parts = [(place, task, points[points["task"] == task]) for place, task in enumerate(shown.tasks())]
+    return [
+        Drawing(
+            "residuals",
+            named("residuals", place, task),
+            partial(own.reindex, columns=COLUMNS),
+            partial(draw_residuals, own, shown.methods),
+        )
+        for place, task, own in parts
+        if len(own)
+    ]
 
 
 def draw_residuals(own: pd.DataFrame, methods: list[str]) -> Figure:
@@ -74,27 +75,25 @@ def _panel(axes: Axes, own: pd.DataFrame, name: str, styles: dict[str, Look]) ->
     axes.axhline(0, color=SOFT, linewidth=0.9)
     axes.set(xscale="log", xlabel=WORDS[name].lower())
     levels = sorted(set(values))
-    at = levels if len(levels) <= 5 else ticks(values.min(), values.max(), 5)
-    axes.xaxis.set_major_locator(FixedLocator(at))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    at(axes.xaxis, levels if len(levels) <= 5 else ticks(values.min(), values.max(), 5))
 
 
-def calibration_figure(tested: pd.DataFrame, folder: Path) -> list[Path]:
-    """Nominal against actual coverage of held-out runs, as ``calibration`` in each format and CSV; nothing if none was.
+def calibration_figure(tested: pd.DataFrame) -> list[Drawing]:
+    """Nominal against actual coverage of held-out runs, as ``calibration``; nothing if none was held out.
 
     Args:
         tested: ``finescale.stats.checks.calibration``.
     """
-    if tested.empty:
-        return []
-    with mpl.rc_context(STYLE):
-        drawing = Figure(figsize=(3.2, 3.0), layout="constrained")
-        axes = drawing.subplots()
-        level = 100 * tested["level"]
-        axes.fill_between(level, 100 * tested["low"], 100 * tested["high"], color=SOFT, alpha=0.2, linewidth=0)
-        axes.plot([0, 100], [0, 100], color=SOFT, linewidth=0.9, linestyle=(0, (4, 3)))
-        axes.plot(level, 100 * tested["actual"], color=looks.HUES_LIGHT[0], marker="o", ms=4, linewidth=1.2)
-        axes.set(xlim=(0, 100), ylim=(0, 102), xlabel="nominal coverage, %", ylabel="actual coverage, %")
-        axes.set_title(f"{int(tested['runs'].iloc[0])} runs held out", color=INK)
-    return save(drawing, tested, folder, "calibration")
+    return [Drawing("held-out", "calibration", lambda: tested, partial(_calibration, tested))] if len(tested) else []
+
+
+def _calibration(tested: pd.DataFrame) -> Figure:
+    drawing = Figure(figsize=(3.2, 3.0), layout="constrained")
+    axes = drawing.subplots()
+    level = 100 * tested["level"]
+    axes.fill_between(level, 100 * tested["low"], 100 * tested["high"], color=SOFT, alpha=0.2, linewidth=0)
+    axes.plot([0, 100], [0, 100], color=SOFT, linewidth=0.9, linestyle=(0, (4, 3)))
+    axes.plot(level, 100 * tested["actual"], color=looks.HUES_LIGHT[0], marker="o", ms=4, linewidth=1.2)
+    axes.set(xlim=(0, 100), ylim=(0, 102), xlabel="nominal coverage, %", ylabel="actual coverage, %")
+    axes.set_title(f"{int(tested['runs'].iloc[0])} runs held out", color=INK)
+    return drawing

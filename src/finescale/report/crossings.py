@@ -53,10 +53,10 @@ def _critical(a: str, b: str) -> Callable[[Any], object]:
 def _outcome(row: pd.Series[Any]) -> object:
     if pd.isna(row.get("better_below")):
         return join("unknown", tag("small", "no law was fitted"))
-    if row["share"] >= 0.5 and row["better_below"] != row["better_above"]:
+    if row["outcome"] == "overtakes":
         size = estimate(row["median"], row["low"], row["high"], lambda value: _size(value, row))
         return join(size, tag("small", f"{row['better_below']} below, {row['better_above']} above"))
-    if row["verdict"].startswith("no crossing"):
+    if row["outcome"] == "none":
         return join("none", tag("small", f"{row['better_below']} is better throughout"))
     return join("undecided", tag("small", f"{numbers.percent(row['share'])} of draws cross"))
 

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from finescale.report import looks
+from finescale.report.along_figures import loss_along
+from finescale.report.beyond_figures import cost_figure, kept_figure, pet_figure, quality_against_loss
 from finescale.report.checks_figures import calibration_figure, residuals
-from finescale.report.drawing import INK, MARKERS, SOFT, STYLE, save, slug
+from finescale.report.drawing import DASHES, INK, MARKERS, SOFT, Drawing, log_axes, named, scatter, write
+from finescale.report.law_figures import correlations_figure, parameters
 from finescale.report.looks import Look
 from finescale.report.numbers import known, short, with_unit
 from finescale.report.series import Plotted, Scale, plotted
 from finescale.report.versus_figures import critical_size_map
+from finescale.report.what_if_figures import what_if_figure
 from finescale.stats.checks import calibration
 
 if TYPE_CHECKING:
@@ -31,34 +34,46 @@ COLUMNS = [
     *("seed", "run", "flag", "held_out"),
 ]
 
-_DASHES: dict[str, Any] = {"solid": "-", "dash": "--", "dashdot": "-.", "dot": ":", "longdash": (0, (8, 3))}
-
 
 def figures(analysis: Analysis, folder: Path) -> list[Path]:
     """Write every figure of ``analysis`` into ``folder``; returns the files written."""
-    shown = plotted(analysis)
+    return write(drawings(analysis, plotted(analysis)), folder)
+
+
+def drawings(analysis: Analysis, shown: Plotted) -> list[Drawing]:
+    """Every figure that the analysis has, in the order of the page's sections."""
     return [
-        *loss_against_examples(shown, folder),
-        *residuals(shown, folder),
-        *calibration_figure(calibration(analysis.fits), folder),
-        *critical_size_map(analysis.maps, folder),
+        *what_if_figure(analysis),
+        *loss_against_examples(shown),
+        *loss_along(shown),
+        *parameters(analysis.final, shown.level),
+        *correlations_figure(analysis.final),
+        *residuals(shown),
+        *calibration_figure(calibration(analysis.fits)),
+        *critical_size_map(analysis.maps),
+        *quality_against_loss(shown),
+        *kept_figure(analysis, shown.level),
+        *pet_figure(analysis, shown.level),
+        *cost_figure(analysis),
     ]
 
 
-def loss_against_examples(shown: Plotted, folder: Path) -> list[Path]:
+def loss_against_examples(shown: Plotted) -> list[Drawing]:
     """Loss against examples, one panel per base, one colour per method; one figure per task.
 
-    Writes ``loss-against-examples`` (with ``-2-TASK`` for a second task) as PNG, SVG, PDF and CSV. The CSV has one
+    ``loss-against-examples`` (with ``-2-TASK`` for a second task). The CSV has one
     row per thing plotted: ``kind`` is ``run`` (``loss``), ``curve`` (``median``, ``low``, ``high``) or ``untouched``
     (``loss`` of the base before any finetuning), all in the unit of the runs.
     """
-    written = []
-    for index, task in enumerate(shown.tasks()):
-        name = "loss-against-examples" + (f"-{index + 1}-{slug(task)}" if index else "")
-        with mpl.rc_context(STYLE):
-            drawing = draw(shown, task)
-        written += save(drawing, numbers_behind(shown, task), folder, name)
-    return written
+    return [
+        Drawing(
+            "loss",
+            named("loss-against-examples", place, task),
+            partial(numbers_behind, shown, task),
+            partial(draw, shown, task),
+        )
+        for place, task in enumerate(shown.tasks())
+    ]
 
 
 def numbers_behind(shown: Plotted, task: str) -> pd.DataFrame:
@@ -107,42 +122,20 @@ def _panel(axes: Axes, shown: Plotted, task: str, base: str, styles: dict[str, L
     for method, look in styles.items():
         curve = curves[curves["method_label"] == method]
         axes.fill_between(curve["examples"], curve["low"], curve["high"], color=look.light, alpha=0.16, linewidth=0)
-        axes.plot(curve["examples"], curve["median"], color=look.light, linewidth=1.3, linestyle=_DASHES[look.dash])
-        _scatter(axes, points[points["method_label"] == method], look, shown.scale(task).loss[1])
+        axes.plot(curve["examples"], curve["median"], color=look.light, linewidth=1.3, linestyle=DASHES[look.dash])
+        scatter(axes, points[points["method_label"] == method], look, shown.scale(task).loss[1])
     size = points["model_params"].iloc[0]
     axes.set_title(f"{base}  ({short(size)} parameters)" if known(size) else base, color=INK)
 
 
-def _scatter(axes: Axes, runs: pd.DataFrame, look: Look, top: float) -> None:
-    """Runs as marks; a flagged one above the scale or without a finite loss is a triangle at the upper edge."""
-    flagged, own = runs["flag"] != "", MARKERS[look.symbol]
-    off = flagged & ~(runs["loss"] <= top)
-    for chosen, face, edge, size, marker in (
-        (~flagged & ~runs["held_out"], look.light, look.light, 13, own),
-        (~flagged & runs["held_out"], look.light, INK, 20, own),
-        (flagged & ~off, "none", look.light, 16, own),
-        (off, "none", look.light, 16, "^"),
-    ):
-        part = runs[chosen]
-        height = part["loss"].where(~off[chosen], top)
-        axes.scatter(
-            part["examples"], height, size, facecolor=face, edgecolor=edge, marker=marker, zorder=3, clip_on=False
-        )
-
-
 def _axes(axes: Axes, scale: Scale) -> None:
     """Log examples with ticks at sizes really used."""
-    axes.set(xscale="log", xlim=scale.examples, ylim=scale.loss)
-    axes.xaxis.set_major_locator(FixedLocator(scale.ticks))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    log_axes(axes, scale.examples, list(scale.ticks), scale.loss)
 
 
 def _handles(styles: dict[str, Look], points: pd.DataFrame) -> list[Line2D]:
     handles = [
-        Line2D(
-            [], [], color=look.light, linestyle=_DASHES[look.dash], marker=MARKERS[look.symbol], ms=4.5, label=method
-        )
+        Line2D([], [], color=look.light, linestyle=DASHES[look.dash], marker=MARKERS[look.symbol], ms=4.5, label=method)
         for method, look in styles.items()
     ]
     if points["held_out"].any():

@@ -14,6 +14,7 @@ from finescale.report.section import Section, listed, paragraph, plural
 from finescale.report.series import Plotted
 from finescale.report.tables import Column, cell, estimate, first, rows_of, table, telling
 from finescale.stats.checks import calibration
+from finescale.stats.select import rank_tested
 
 if TYPE_CHECKING:
     from finescale.stats.fits import Fits
@@ -86,17 +87,36 @@ def _summary(held: pd.DataFrame) -> Html:
     return table("Error on held-out runs, by method", columns, parts)
 
 
-def _rivals(analysis: Analysis, shown: Plotted) -> Html | None:
-    """The study's other laws on the same held-out runs."""
+def _rivals(analysis: Analysis, shown: Plotted) -> Html:
+    """Other laws on the same held-out runs: how far each was off, and what the data can tell of the difference."""
+    command = f"finescale compare {analysis.table or 'RUNS'}"
+    more = join(tag("code", command), " holds out one level after the other, of a table of runs.")
     if not analysis.others:
-        return None
+        return paragraph("No other law was tested on these runs. ", more)
     laws = {analysis.fits.law: analysis.fits, **analysis.others}
     tested = {law: _labelled(fits, shown) for law, fits in laws.items()}
+    ranked, verdict = rank_tested(laws, analysis.fits.seed)
+    rank = {str(row["law"]): row for row in ranked.to_dict("records")}
     columns = [
         Column("Law", lambda law: law, kind=""),
+        Column("Mean error", lambda law: numbers.percent(rank.get(law, {}).get("error"), 2), "of the loss"),
+        Column("Behind the best", lambda law: _behind(rank.get(law)), "with a 90% interval"),
+        Column("Inside", lambda law: numbers.percent(rank.get(law, {}).get("coverage")), "of its 90% intervals"),
         *(Column(method, _mean_error(tested, method), "mean error") for method in shown.methods),
+        Column("", lambda law: "used for the answer" if law == analysis.fits.law else "", kind=""),
     ]
-    return table("Laws on the same held-out runs", columns, tested)
+    order = [*rank, *(law for law in tested if law not in rank)]
+    found = table("Laws on the same held-out runs", columns, order, lambda law: law == analysis.fits.law)
+    said = f"On the runs that all of them forecast: {verdict}. The law used is the one asked for, whichever errs least."
+    return join(tag("h3", "Laws against each other"), paragraph(said), found, paragraph(more, class_="small soft"))
+
+
+def _behind(row: dict[Any, Any] | None) -> object:
+    if row is None:
+        return join(numbers.MISSING, tag("small", "could not forecast them"))
+    if not row["behind"]:
+        return "best"
+    return estimate(row["behind"], row["behind_low"], row["behind_high"], lambda value: numbers.percent(value, 2))
 
 
 def _mean_error(tested: dict[str, pd.DataFrame], method: str) -> Callable[[Any], str]:

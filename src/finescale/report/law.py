@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from finescale.report import numbers
+from finescale.report.correlated import correlations_part
 from finescale.report.markup import Html, join, tag
 from finescale.report.mathematics import mathematics, symbol
 from finescale.report.section import Section, paragraph
@@ -34,7 +35,7 @@ def law_section(analysis: Analysis, shown: Plotted) -> Section:
     which = "These estimates, the crossings and the answer use every run that learned"
     lead = paragraph(f"{which}, the {held} that the figure shows as held out included." if held else f"{which}.")
     sources = paragraph("Sources: ", "; ".join(fits.citations()), ".", class_="small soft")
-    return Section("law", "The fitted law", "Law", join(laws, _statuses(fits), lead, sources))
+    return Section("law", "The fitted law", "Law", join(laws, _statuses(fits), lead, correlations_part(fits), sources))
 
 
 def _law(fits: Fits, law: str, rows: pd.DataFrame, level: float) -> Html:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from finescale.report import numbers
+from finescale.report.along import along_figure
 from finescale.report.markup import Html, join, tag
 from finescale.report.section import Section, listed, paragraph, plural
 from finescale.report.series import Plotted
@@ -29,8 +30,11 @@ def loss_section(analysis: Analysis, shown: Plotted) -> Section:
         f"are marked as held out or flagged; the shade is where its curve lies with {numbers.percent(shown.level)} "
         "probability. The dashed line is the base before any finetuning."
     )
-    figures = [_figure(shown, task, number) for number, task in enumerate(shown.tasks(), start=1)]
-    return Section("loss", "Loss against examples", "Losses", join(lead, figures))
+    figures = [
+        join(_figure(shown, task, number), along_figure(shown, task))
+        for number, task in enumerate(shown.tasks(), start=1)
+    ]
+    return Section("loss", "Loss against each factor", "Losses", join(lead, figures))
 
 
 def _figure(shown: Plotted, task: str, number: int) -> Html:
@@ -56,7 +60,7 @@ def _caption(points: pd.DataFrame, task: str) -> str:
         f"{numbers.whole(sizes.min())} to {numbers.whole(sizes.max())} examples"
         + (f"; {plural(flagged, 'run')} flagged" if flagged else "")
         + ("" if points["drawn"].all() else f"; {points['drawn'].sum():,} of them drawn, evenly picked")
-        + ". Point at a dot for its run, learning rate and seed."
+        + ". Point at a dot for its run, learning rate, seed and command."
     )
 
 

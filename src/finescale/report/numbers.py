@@ -94,7 +94,8 @@ def ticks(low: float, high: float, most: int) -> list[float]:
     """Ticks of a log axis, evenly spaced: powers of ten, or 1 and 3 times them, or 1, 2 and 5: what gives a few."""
     powers = range(math.floor(math.log10(low)), math.floor(math.log10(high)) + 1)
     for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)):
-        inside = [step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high]
+        every = [step * 10.0**power for power in powers for step in steps]
+        inside = [value for value in every if low * 0.999 <= value <= high * 1.001]
         if len(inside) > 2:
             return inside[:: -math.ceil(len(inside) / most)][::-1]
     return [low, high]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import shlex
 from collections.abc import Callable
 from dataclasses import asdict
 from importlib.resources import files
@@ -20,6 +21,7 @@ from plotly.offline import get_plotlyjs
 
 from finescale import __version__
 from finescale.report import aside, looks
+from finescale.report.along import along_data
 from finescale.report.answer import head
 from finescale.report.calculator import calculator_data, calculator_section
 from finescale.report.checklist import checklist_section
@@ -33,7 +35,7 @@ from finescale.report.markup import Html, join, json_block, raw, tag
 from finescale.report.material import bases_section, cost_section, runs_section, text_section, versions_section
 from finescale.report.quality import kept_section, pet_section, quality_section
 from finescale.report.section import Section
-from finescale.report.series import Plotted, plotted
+from finescale.report.series import SERIES, Plotted, plotted
 from finescale.report.versus import versus_data
 from finescale.stats.advise import spoken_unit
 
@@ -60,18 +62,29 @@ SECTIONS: tuple[Callable[[Analysis, Plotted], Section], ...] = (
 )
 OF_STUDIES = frozenset({kept_section, claims_section, bases_section, text_section, cost_section})
 """Sections about what only a study knows; a page of somebody's table leaves them out, and says so."""
-SCRIPTS = (("figures.js", "laws.js", "calculator.js", "versus.js", "checks.js"), ("runs.js",))
+DRAWN_CURVE = [*SERIES, "examples", "median", "low", "high"]
+SCRIPTS = (("figures.js", "laws.js", "calculator.js", "versus.js", "checks.js", "along.js"), ("runs.js",))
 """Files that are one script share their names; scripts share nothing."""
 
 
 def write_page(analysis: Analysis, path: Path) -> Path:
     """Write the page of ``analysis`` to ``path`` (aside first, then renamed) and return the path."""
-    return aside.write_text(path, page(analysis))
+    return aside.write_text(path, page(analysis, folder_of(path).name))
 
 
-def page(analysis: Analysis) -> str:
-    """The page of ``analysis`` as HTML."""
+def folder_of(path: Path) -> Path:
+    """The folder of a page's figures, beside it: ``figures`` of index.html, ``NAME-figures`` of others."""
+    return path.parent / ("figures" if path.name == "index.html" else f"{path.stem}-figures")
+
+
+def page(analysis: Analysis, figures: str | None = None) -> str:
+    """The page of ``analysis`` as HTML.
+
+    Args:
+        figures: name of the folder with the figures for papers, which the page names; None if there is none.
+    """
     shown = plotted(analysis)
+    papers = _papers(analysis, shown, figures) if figures else {}
     chosen = [section for section in SECTIONS if not (analysis.table and section in OF_STUDIES)]
     sections = [section(analysis, shown) for section in chosen]
     scripts = [raw(get_plotlyjs()), *(_scoped("".join(map(_asset, names))) for names in SCRIPTS)]
@@ -80,7 +93,7 @@ def page(analysis: Analysis) -> str:
             "main",
             head(analysis),
             _contents(sections),
-            [section.html() for section in sections],
+            [section.html(papers.get(section.name, [])) for section in sections],
             _footer(),
             class_="page",
         ),
@@ -99,8 +112,10 @@ def payload(analysis: Analysis, shown: Plotted) -> dict[str, Any]:
         "unit": spoken_unit(analysis.final),
         "runs": columnar(analysis.runs),
         "marks": columnar(shown.points[["method_label", "base_label", "held_out", "drawn", "residual"]]),
-        "curves": columnar(shown.curves),
+        "curves": columnar(_rounded(shown.curves[DRAWN_CURVE])),
         "untouched": columnar(shown.untouched),
+        "along": along_data(shown),
+        "commands": commands(analysis),
         "scales": {task: asdict(shown.scale(task)) for task in shown.tasks()},
         "what_if": calculator_data(analysis),
         "calibration": calibration_data(analysis),
@@ -111,6 +126,19 @@ def payload(analysis: Analysis, shown: Plotted) -> dict[str, Any]:
             "base": looks.as_json(looks.of_sizes(shown.bases)),
         },
     }
+
+
+def _rounded(curves: pd.DataFrame) -> pd.DataFrame:
+    """Curves with numbers to six digits, more than a screen can show."""
+    out = curves.copy()
+    for name in curves.select_dtypes("number"):
+        out[name] = [float(f"{value:.6g}") for value in curves[name]]
+    return out
+
+
+def commands(analysis: Analysis) -> str | None:
+    """What stands before the id of a run in the command that makes it; None where no study made the runs."""
+    return None if analysis.table else f"finescale run {shlex.quote(analysis.name)} --only "
 
 
 def columnar(table: pd.DataFrame) -> dict[str, list[Any]]:
@@ -137,6 +165,16 @@ def _contents(sections: list[Section]) -> Html:
 
 def _footer() -> Html:
     return tag("footer", f"Made by finescale {__version__}. This page is one file; it needs no network.")
+
+
+def _papers(analysis: Analysis, shown: Plotted, folder: str) -> dict[str, list[str]]:
+    """Files of the figures of each section, without their endings."""
+    from finescale.report.figures import drawings
+
+    found: dict[str, list[str]] = {}
+    for one in drawings(analysis, shown):
+        found.setdefault(one.section, []).append(f"{folder}/{one.name}")
+    return found
 
 
 def _scoped(source: str) -> Html:

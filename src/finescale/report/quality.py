@@ -73,13 +73,21 @@ def kept_section(analysis: Analysis, shown: Plotted) -> Section:
     return Section("kept", KEPT, "Kept and lost", _kept(analysis.probes, shown.level))
 
 
-def _kept(probes: pd.DataFrame | None, level: float) -> Html:
+def kept_table(probes: pd.DataFrame | None, level: float) -> pd.DataFrame:
+    """``ability_table`` at the most examples of each method, one metric a probe; empty where nothing was probed."""
     known = None if probes is None or probes.empty else read_probes(probes)
     if known is None or known.empty:
-        return paragraph("No probe was asked of this study, so what finetuning forgets was not measured.")
+        return pd.DataFrame()
     means = ability_table(known, level)
     most = means.groupby(["task", "method"])["examples"].transform("max")
-    rows = rows_of(_main(means[means["examples"] == most]).head(MOST_ROWS))
+    return _main(means[means["examples"] == most])
+
+
+def _kept(probes: pd.DataFrame | None, level: float) -> Html:
+    means = kept_table(probes, level)
+    if means.empty:
+        return paragraph("No probe was asked of this study, so what finetuning forgets was not measured.")
+    rows = rows_of(means.head(MOST_ROWS))
     columns = [
         *telling([Column("Task", cell("task"), kind="")], rows),
         Column("Method", cell("method"), kind=""),
@@ -144,8 +152,9 @@ def pet_slopes(runs: pd.DataFrame, level: float = 0.9) -> pd.DataFrame:
         level: coverage of the intervals.
 
     Returns:
-        ``task, method, sizes, places, slope, low, high`` (in the unit of the losses), ``verdict``; places are the
-        (base, examples, seed) in which several sizes were run. One place has no interval.
+        ``task, method, sizes, places, slope, low, high, small`` (in the unit of the losses; ``small`` is what counts
+        as flat), ``verdict``; places are the (base, examples, seed) in which several sizes were run. One place has no
+        interval.
     """
     sized = runs[(runs["flag"] == "") & runs["pet_size"].notna() & np.isfinite(runs["loss"])] if len(runs) else runs
     if sized.empty:
@@ -171,7 +180,7 @@ def _slope(task: str, method: str, part: pd.DataFrame, level: float) -> dict[str
     sizes = ", ".join(f"{size:g}" for size in sorted(part["pet_size"].unique()))
     return {
         "task": task, "method": method, "sizes": sizes, "places": len(places),
-        "slope": float(np.mean(slopes)), "low": low, "high": high,
+        "slope": float(np.mean(slopes)), "low": low, "high": high, "small": small,
         "verdict": "under 1%" if inside else "over 1%" if outside else "undecided",
     }  # fmt: skip
 

@@ -16,10 +16,21 @@ class Section:
     short: str
     body: Html
 
-    def html(self) -> Html:
-        """The section as an element that its heading names."""
+    def html(self, papers: list[str]) -> Html:
+        """The section as an element that its heading names; ``papers`` are its figures, as files without endings."""
         heading = tag("h2", self.title, id=f"{self.name}-title")
-        return tag("section", heading, self.body, id=self.name, aria_labelledby=f"{self.name}-title")
+        return tag("section", heading, self.body, _papers(papers), id=self.name, aria_labelledby=f"{self.name}-title")
+
+
+def _papers(names: list[str]) -> Html | None:
+    """Where the section's figures for papers are, and their numbers."""
+    if not names:
+        return None
+    said = [(tag("code", f"{name}.pdf"), " (.svg, .png), numbers in ", tag("code", f"{name}.csv")) for name in names]
+    parts = [part for one in said for part in ("; ", *one)][1:]
+    return tag(
+        "p", f"{'Figure' if len(names) == 1 else 'Figures'} for papers: ", parts, ".", class_="small soft papers"
+    )
 
 
 def paragraph(*children: object, class_: str | None = None) -> Html:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from finescale.report.numbers import short
+from finescale.report.slicing import Slice, slices
 from finescale.stats.checks import fitted_losses
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Plotted:
         untouched: ``zero_loss`` per ``task`` and ``base_label``.
         methods: labels in the order of their appearance.
         bases: labels from the smallest base to the largest.
+        slices: panels along every other factor that varies, with their curves.
         level: coverage the bands claim.
         unit: of the losses; empty where it is not known.
     """
@@ -56,6 +58,7 @@ class Plotted:
     untouched: pd.DataFrame
     methods: list[str]
     bases: list[str]
+    slices: list[Slice]
     level: float
     unit: str
 
@@ -100,6 +103,7 @@ def plotted(analysis: Analysis, level: float = 0.9) -> Plotted:
         untouched=_untouched(points),
         methods=list(dict.fromkeys(points["method_label"])),
         bases=list(dict.fromkeys(ordered["base_label"])),
+        slices=slices(analysis.fits, points, level),
         level=level,
         unit=analysis.unit,
     )

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 LEAD = (
     "Each map sets two methods against each other: the lighter a place, the surer the first one has the lower loss "
     "there; the darker, the surer the second. The line is the critical data size, with its interval in thin lines, "
-    "over the examples that both were run with. Small circles are runs. Further than {reach:g} times beyond what was "
-    "seen of either method nothing is said, and the map is blank."
+    "over the examples that both were run with; an end of it that lies beyond them has no line. Small circles are "
+    "runs. Further than {reach:g} times beyond what was seen of either method nothing is said, and the map is blank."
 )
 ROWS = "These fits have no law of model size, so nothing is said between bases: each base is a row of its own."
 
@@ -65,6 +65,7 @@ def _data(one: Map) -> dict[str, Any]:
         "shares": {"expected": _rounded(found.expected), "run": _rounded(found.run)},
         **{name: lines[name].tolist() for name in ("low", "median", "high", "from", "to")},
         "frame": one.frame,
+        "crosses": (lines["outcome"] == "overtakes").tolist(),
         "verdicts": lines["verdict"].tolist(),
         "seen": one.seen.to_dict("list"),
     }
@@ -75,6 +76,7 @@ def drawn_crossings(one: Map) -> pd.DataFrame:
     lines = one.found.crossing.reset_index(drop=True)
     blank = np.isnan(one.found.expected).all(axis=1)
     lines.loc[blank, ["low", "median", "high"]] = np.nan
+    lines.loc[blank, "outcome"] = "undecided"
     lines.loc[blank, "verdict"] = f"nothing is said: more than {BEYOND:g} times beyond what was seen"
     return lines
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from finescale.report.drawing import INK, STYLE, save, slug
-from finescale.report.numbers import short, ticks
+from finescale.report.drawing import INK, Drawing, at, named
+from finescale.report.numbers import ticks
 from finescale.report.versus import drawn_crossings
 from finescale.study.maps import Map
 
@@ -27,22 +25,28 @@ COLUMNS = [
 ]
 
 
-def critical_size_map(maps: list[Map], folder: Path) -> list[Path]:
+def critical_size_map(maps: list[Map]) -> list[Drawing]:
     """Probability that one method beats another over model size and examples; one figure per task.
 
-    Writes ``critical-size-map`` (with ``-2-TASK`` for a second task) as PNG, SVG, PDF and CSV; nothing where no two
-    methods can be compared. The first ``MOST_PANELS`` maps of a task are drawn; the CSV has every one, with a row per
-    ``cell`` (shares of draws and reach), ``crossing`` (the critical data size of a row) and ``run`` (a setting that was
-    run).
+    ``critical-size-map`` (with ``-2-TASK`` for a second task); nothing where no two methods can be compared. The first
+    ``MOST_PANELS`` maps of a task are drawn; the CSV has every one, with a row per ``cell`` (shares of draws and
+    reach), ``crossing`` (the critical data size of a row) and ``run`` (a setting that was run).
     """
-    written = []
-    for index, task in enumerate(dict.fromkeys(one.task for one in maps)):
-        own = [one for one in maps if one.task == task]
-        name = "critical-size-map" + (f"-{index + 1}-{slug(task)}" if index else "")
-        with mpl.rc_context(STYLE):
-            drawing = draw_maps(own[:MOST_PANELS])
-        written += save(drawing, pd.concat([_numbers(one) for one in own], ignore_index=True), folder, name)
-    return written
+    tasks = dict.fromkeys(one.task for one in maps)
+    parts = [(place, task, [one for one in maps if one.task == task]) for place, task in enumerate(tasks)]
+    return [
+        Drawing(
+            "crossings",
+            named("critical-size-map", place, task),
+            partial(_every, own),
+            partial(draw_maps, own[:MOST_PANELS]),
+        )
+        for place, task, own in parts
+    ]
+
+
+def _every(maps: list[Map]) -> pd.DataFrame:
+    return pd.concat([_numbers(one) for one in maps], ignore_index=True)
 
 
 def _numbers(one: Map) -> pd.DataFrame:
@@ -88,26 +92,26 @@ def _panel(axes: Axes, one: Map) -> QuadMesh:
     edges = _edges(up, one.sizes is not None), _edges(one.found.examples, True)
     shade = axes.pcolormesh(edges[1], edges[0], shown, cmap="cividis", vmin=0, vmax=1, rasterized=True)
     axes.set(xscale="log", xlim=(edges[1][0], edges[1][-1]), ylim=(edges[0][0], edges[0][-1]))
-    _ticks(axes.xaxis, ticks(edges[1][0], edges[1][-1], 5))
+    at(axes.xaxis, ticks(edges[1][0], edges[1][-1], 5))
     if one.sizes is None:
         axes.set_yticks(up, one.labels)
     else:
         axes.set_yscale("log")
-        _ticks(axes.yaxis, ticks(edges[0][0], edges[0][-1], 5))
+        at(axes.yaxis, ticks(edges[0][0], edges[0][-1], 5))
     _lines(axes, one, up)
-    seen, at = one.seen, up[one.seen["row"].to_numpy(dtype=int)]
-    axes.scatter(seen["examples"], at, 9, "white", edgecolor=INK, linewidth=0.7, zorder=4)
+    seen, height = one.seen, up[one.seen["row"].to_numpy(dtype=int)]
+    axes.scatter(seen["examples"], height, 9, "white", edgecolor=INK, linewidth=0.7, zorder=4)
     axes.set_title(one.title, color=INK)
     return shade
 
 
 def _lines(axes: Axes, one: Map, up: np.ndarray[Any, Any]) -> None:
-    """The critical size as a line, its interval as thinner ones, kept to the examples that were looked at."""
+    """The critical size as a line, its interval as thinner ones, where they lie inside what was looked at."""
     lines = drawn_crossings(one)
-    crosses = lines["verdict"].str.contains("overtakes").to_numpy()
+    crosses = (lines["outcome"] == "overtakes").to_numpy()
     for name, width in (("low", 0.7), ("high", 0.7), ("median", 1.6)):
-        value = np.clip(lines[name].to_numpy(dtype=float), lines["from"], lines["to"])
-        x, y = np.where(crosses, value, np.nan), up
+        value = lines[name].to_numpy(dtype=float)
+        x, y = np.where(crosses & lines[name].between(lines["from"], lines["to"]), value, np.nan), up
         if one.sizes is None:
             x, y = np.repeat(x, 3), (up[:, None] + [-0.5, 0.5, np.nan]).ravel()
         for colour, extra in ((INK, 1.1), ("white", 0.0)):
@@ -122,9 +126,3 @@ def _edges(centres: np.ndarray[Any, Any], log: bool) -> np.ndarray[Any, Any]:
     middle = (at[1:] + at[:-1]) / 2
     edges = np.concatenate([[2 * at[0] - middle[0]], middle, [2 * at[-1] - middle[-1]]])
     return np.asarray(np.exp(edges) if log else edges)
-
-
-def _ticks(axis: Any, at: list[float]) -> None:
-    axis.set_major_locator(FixedLocator(at))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))

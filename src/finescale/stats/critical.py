@@ -42,8 +42,8 @@ def critical_size(
         in it), ``low, median, high`` (examples, over all draws: 0 is below the range, infinity beyond it),
         ``better_below, better_above`` (which method is better at the two ends, by most draws), ``sure_below,
         sure_above`` (share of draws that say so), ``several`` (share of draws that cross more than once), ``H, gamma,
-        closed_form`` (Zhang et al. 2024, Eq. 3; NaN unless both laws are products with the same E) and ``verdict``, a
-        sentence.
+        closed_form`` (Zhang et al. 2024, Eq. 3; NaN unless both laws are products with the same E), ``outcome``
+        (``overtakes``, ``none`` or ``undecided``) and ``verdict``, the same as a sentence.
 
     Raises:
         InputError: ``between`` makes no groups, a group is unknown, or a factor is missing.
@@ -99,7 +99,8 @@ def _one(a: str, b: str, place: _Place, gap: Array, level: float) -> dict[str, A
         "several": several,
         **_closed_form(place.first, place.second, place.asked),
     }
-    return {**result, "verdict": _verdict(result, level)}
+    outcome = _outcome(result, level)
+    return {**result, "outcome": outcome, "verdict": _verdict(result, outcome, level)}
 
 
 def _overlap(first: GroupFit, second: GroupFit) -> tuple[float, float]:
@@ -187,10 +188,18 @@ def eq3(A1: float, A2: float, beta1: float, beta2: float, alpha1: Array, alpha2:
     return float((np.log(A1) - np.log(A2)) / (beta1 - beta2)), np.asarray((alpha2 - alpha1) / (beta1 - beta2))
 
 
-def _verdict(found: dict[str, Any], level: float) -> str:
+def _outcome(found: dict[str, Any], level: float) -> str:
+    """What most draws say: one overtakes the other, one is better throughout, or it is open."""
+    changes, sure = found["better_below"] != found["better_above"], min(found["sure_below"], found["sure_above"])
+    if found["share"] >= 0.5 and changes:
+        return "overtakes"
+    return "none" if found["share"] < 0.5 and not changes and sure >= level else "undecided"
+
+
+def _verdict(found: dict[str, Any], outcome: str, level: float) -> str:
     a, b, share = found["a"], found["b"], found["share"]
     span = f"{found['from']:,.0f} to {found['to']:,.0f} examples"
-    if share >= 0.5 and found["better_below"] != found["better_above"]:
+    if outcome == "overtakes":
         other = b if found["better_above"] == a else a
         low = f"{found['low']:,.0f}" if found["low"] > 0 else f"below {found['from']:,.0f}"
         high = f"{found['high']:,.0f}" if np.isfinite(found["high"]) else f"beyond {found['to']:,.0f}"
@@ -199,7 +208,7 @@ def _verdict(found: dict[str, Any], level: float) -> str:
             f"{low} to {high}; {share:.0%} of draws cross inside {span})."
         )
     sure = min(found["sure_below"], found["sure_above"])
-    if share < 0.5 and found["better_below"] == found["better_above"] and sure >= level:
+    if outcome == "none":
         worse = b if found["better_below"] == a else a
         said = f"{found['better_below']} beats {worse} throughout in {sure:.0%} of draws"
         return f"no crossing inside the range ({span}): {said}."

@@ -11,7 +11,7 @@ import pandas as pd
 from finescale import registry
 from finescale.errors import Fault, InputError, collecting
 from finescale.stats.fit import Names, fit, names_of
-from finescale.stats.fits import law_named, laws_of
+from finescale.stats.fits import Fits, law_named, laws_of
 from finescale.stats.runs import Runs, read_runs
 
 # Fewer held-out runs than this have no spread to judge a difference by.
@@ -115,9 +115,37 @@ def _held(
     held = fit(table, law, used, groups, y=y, hold_out={along: count}, seed=seed, draws=100).held_out()
     if not len(held):
         return pd.DataFrame()
+    return _named(held, law, (*by, *factors), along, f"{along}: {count}")
+
+
+def _named(held: pd.DataFrame, law: str, names: tuple[str, ...], along: str, kept_out: str) -> pd.DataFrame:
     inside = (held["observed"] >= held["low"]) & (held["observed"] <= held["high"])
-    curve = _curve(held, (*by, *factors))
-    return held.assign(law=law, inside=inside, along=along, kept_out=f"{along}: {count}", curve=curve)
+    return held.assign(law=law, inside=inside, along=along, kept_out=kept_out, curve=_curve(held, names))
+
+
+def rank_tested(tested: dict[str, Fits], seed: int = 0) -> tuple[pd.DataFrame, str]:
+    """Rank laws that were fitted without the same runs, as ``compare`` does, by how well they forecast those.
+
+    Args:
+        tested: fits by name of their law, all with the same runs held out.
+
+    Returns:
+        One row per law, best first, as ``Comparison.overall`` (empty if there is no run that all of them forecast), and
+        the verdict.
+    """
+    every = [(law, fits, fits.held_out()) for law, fits in tested.items()]
+    parts = [
+        _named(held, law, tuple(dict.fromkeys((*fits.by, *fits.factor))), "all", "all")
+        for law, fits, held in every
+        if len(held)
+    ]
+    if not parts:
+        return pd.DataFrame(), "undecided: nothing was held out"
+    held = pd.concat(parts, ignore_index=True)
+    held = held[held["median"].notna()]
+    keys = [name for name in ("run", "examples", "seed") if name in held]
+    ranked, verdict, _ = _ranked(held.assign(place=held[["curve", *keys]].astype(str).agg(" ".join, axis=1)), seed)
+    return ranked, verdict
 
 
 def _curve(held: pd.DataFrame, names: tuple[str, ...]) -> pd.Series:

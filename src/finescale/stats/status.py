@@ -62,6 +62,11 @@ def judge(group: Group, member: Member, explained: float) -> Status:
     return Status("Converged", "every parameter is determined by the data. Next: forecast, or compare laws.")
 
 
+def undetermined(group: Group, member: Member) -> set[str]:
+    """Names of the parameters that lie at a bound, or that the data leave open."""
+    return {said.split(" ")[0] for said in (*_at_bound(member), *_loose(group, member))}
+
+
 def _rises(group: Group) -> bool:
     x, y = np.log(group.frame["examples"]), np.log(group.frame[group.y_name])
     if len(group.factors) > 1 or x.nunique() < 3 or y.nunique() < 2:

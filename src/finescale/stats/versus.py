@@ -69,9 +69,9 @@ def versus(
     crossing = critical_size(fits, a, b, at=at, between=between, level=level)
     asked = [_asked(at, sizes, between, one) for one in (a, b)]
     reach = np.maximum(*(fits.reach(frame) for frame in asked))
-    said = (reach <= max_reach) & fits.answers(asked[0]) & fits.answers(asked[1])
+    answered = [(fits.reach(frame) <= max_reach) & fits.answers(frame) for frame in asked]
     shape = (len(at), len(sizes))
-    expected, run = (_share(fits, asked, said, kind).reshape(shape) for kind in ("curve", "run"))
+    expected, run = (_share(fits, asked, answered, kind).reshape(shape) for kind in ("curve", "run"))
     return Versus(a, b, at, sizes, expected, run, reach.reshape(shape), crossing)
 
 
@@ -81,10 +81,18 @@ def _asked(at: pd.DataFrame, sizes: Array, between: str, one: str) -> pd.DataFra
     return rows.assign(examples=np.tile(sizes, len(at)), **{between: one})
 
 
-def _share(fits: Fits, asked: list[pd.DataFrame], said: Mask, kind: str) -> Array:
-    """Share of draws (N,) in which the first has the lower loss; a tie counts half."""
+def _share(fits: Fits, asked: list[pd.DataFrame], answered: list[Mask], kind: str) -> Array:
+    """Share of draws (N,) in which the first has the lower loss; a tie counts half.
+
+    Each side is drawn wherever it answers, whatever the other does: its draws serve its other comparisons too.
+    """
+    said = answered[0] & answered[1]
     out = np.full(len(said), np.nan)
     if said.any():
-        one, two = (fits.draws(frame[said], "run" if kind == "run" else "curve") for frame in asked)
+        drawn = [
+            fits.draws(frame[own], "run" if kind == "run" else "curve")
+            for frame, own in zip(asked, answered, strict=True)
+        ]
+        one, two = (draws[:, said[own]] for draws, own in zip(drawn, answered, strict=True))
         out[said] = (one < two).mean(axis=0) + 0.5 * (one == two).mean(axis=0)
     return out

@@ -58,7 +58,7 @@ def crossings_in_words(crossings: pd.DataFrame) -> Iterator[str]:
     named: dict[str, list[str]] = {}
     for row in crossings.to_dict("records"):
         unknown = "cannot be compared" if pd.isna(row.get("better_below", float("nan"))) else "decided"
-        kind = "undecided" if row["verdict"].startswith("undecided") else unknown
+        kind = "undecided" if row.get("outcome") == "undecided" else unknown
         line = f"{row['task']}, base {row['base']}, {row['a']} and {row['b']}: {row['verdict']}"
         named.setdefault(kind, []).append(line)
     yield from named.get("decided", [])

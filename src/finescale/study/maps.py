@@ -5,15 +5,17 @@ Where the fits have no law of model size there is nothing between bases, and eac
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from finescale.stats.fits import Fits
+from finescale.stats.fits import Fits, Kind
+from finescale.stats.laws import Array
 from finescale.stats.versus import Versus, versus
 from finescale.study.compare import BEYOND, PLACE, comparable
 
@@ -21,6 +23,7 @@ SIZE = "model_params"
 MOST_CELLS = 16_000
 MOST_SIZES, FEWEST_SIZES = 13, 5
 MOST_EXAMPLES = 49
+MOST_BYTES = 250_000_000
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,26 @@ class Map:
 def maps_of(fits: Fits, runs: pd.DataFrame, level: float) -> list[Map]:
     """A map for every pair of methods that were fitted, by task, and by pretraining size where there are several."""
     asked = list(_asked(fits, runs))
+    fits = Remembering(**{one.name: getattr(fits, one.name) for one in fields(Fits)})
     each = max(MOST_CELLS // (MOST_EXAMPLES * max(len(asked), 1)), FEWEST_SIZES)
     return [_map(fits, runs, one, min(each, MOST_SIZES), level) for one in asked]
+
+
+@dataclass
+class Remembering(Fits):
+    """Fits that keep their last draws: a method has the same ones in each of its pairs, and drawing takes the time."""
+
+    kept: OrderedDict[tuple[str, bytes], Array] = field(default_factory=OrderedDict)
+
+    def draws(self, frame: pd.DataFrame, kind: Kind = "curve") -> Array:
+        """As ``Fits.draws``; not to be written to."""
+        rows = pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes()
+        key = (kind, " ".join(map(str, frame)).encode() + rows)
+        found = self.kept.pop(key, None)
+        self.kept[key] = super().draws(frame, kind) if found is None else found
+        while sum(draws.nbytes for draws in self.kept.values()) > MOST_BYTES and len(self.kept) > 1:
+            self.kept.popitem(last=False)
+        return self.kept[key]
 
 
 @dataclass(frozen=True)

@@ -154,7 +154,7 @@ class Calculator {
     const examples = this.number("examples"), level = this.number("level") / 100;
     const found = advise(this.asked(), examples, level, this.about);
     said.textContent = found.sentence;
-    said.classList.toggle("refusal", found.sentence.includes("No advice") || found.sentence.includes("no advice"));
+    said.classList.toggle("refusal", found.refused);
     this.showTable(found, examples);
     const base = this.base() ?? found.best?.asked.base ?? this.bases[0];
     const there = found.rows.map((row) => row.asked).filter((asked) => asked.base === base);

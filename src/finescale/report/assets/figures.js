@@ -37,6 +37,7 @@ function points(task) {
     DATA.runs.rows.forEach((row, i) => {
       const values = [...row, ...DATA.marks.rows[i]];
       const run = Object.fromEntries(columns.map((name, at) => [name, values[at]]));
+      ALL.push(run);
       if (!BY_TASK.has(run.task)) BY_TASK.set(run.task, []);
       BY_TASK.get(run.task).push(run);
     });
@@ -44,7 +45,7 @@ function points(task) {
   return BY_TASK.get(task) ?? [];
 }
 
-const BY_TASK = new Map();
+const BY_TASK = new Map(), ALL = [];
 
 /** Plotly reads a little markup in its labels; names are shown as they are. */
 function plain(text) {
@@ -152,22 +153,30 @@ function swatch(look) {
 
 /* --- one panel ------------------------------------------------------------------------------------------------- */
 
-function band(curve, look) {
+/** What a place along a factor is called. */
+const PLACES = {
+  examples: (value) => `${Math.round(value).toLocaleString("en")} examples`,
+  model_params: (value) => `${short(value)} model parameters`,
+  pretrain_tokens: (value) => `${short(value)} pretraining tokens`,
+  pet_params: (value) => `${short(value)} trained parameters`,
+};
+
+function band(curve, look, along = "examples") {
   const there = curve.filter((row) => row.low !== null && row.high !== null);
   const back = [...there].reverse();
   return {
-    x: [...there, ...back].map((row) => row.examples),
+    x: [...there, ...back].map((row) => row[along]),
     y: [...there.map((row) => row.high), ...back.map((row) => row.low)],
     mode: "lines", line: { width: 0 }, fill: "toself", fillcolor: faded(look.colour, 0.16), hoverinfo: "skip",
   };
 }
 
-function median(curve, look, label) {
+function median(curve, look, label, along = "examples") {
   return {
-    x: curve.map((row) => row.examples), y: curve.map((row) => row.median), mode: "lines",
+    x: curve.map((row) => row[along]), y: curve.map((row) => row.median), mode: "lines",
     line: { color: look.colour, width: 1.8, dash: look.dash },
     text: curve.map((row) => [
-      `the law, ${plain(label)}`, `${Math.round(row.examples).toLocaleString("en")} examples`,
+      `the law, ${plain(label)}`, PLACES[along](row[along]),
       `<b>${nats(row.median)}</b>${plain(DATA.unit)} [${nats(row.low)}, ${nats(row.high)}]`,
     ].join("<br>")),
     hovertemplate: "%{text}<extra></extra>",
@@ -184,14 +193,23 @@ function told(run) {
   ];
   if (run.held_out) lines.push("held out: the fit never saw it");
   if (run.flag) lines.push(`kept out of the fit: ${plain(run.flag)}`);
-  return lines.join("<br>");
+  return [...lines, ...command(run)].join("<br>");
 }
 
-function dots(runs, look, range) {
+/** The command that makes a run, in its study's folder or in a new one with the same study.toml. */
+function command(run) {
+  if (DATA.commands === null) return ["no command: the runs came as a table"];
+  if (!run.run) return [];
+  const id = /^[\w@%+=:,./-]+$/.test(run.run) ? run.run : `'${run.run.replaceAll("'", `'"'"'`)}'`;
+  const [verb, option] = [DATA.commands.slice(0, -"--only ".length), "--only "];
+  return ["made by", `${plain(verb)}\\`, `&nbsp;&nbsp;${option}${plain(id)}`];
+}
+
+function dots(runs, look, range, along = "examples") {
   const held = (run) => run.held_out && !run.flag;
   const over = (run) => !Number.isFinite(run.loss) || run.loss > range[1];
   return {
-    x: runs.map((run) => run.examples),
+    x: runs.map((run) => run[along]),
     y: runs.map((run) => (over(run) ? range[1] : run.loss)),
     mode: "markers", cliponaxis: false, text: runs.map(told), hovertemplate: "%{text}<extra></extra>",
     marker: {
@@ -227,16 +245,63 @@ function layout(scale) {
   };
 }
 
+/** The loss on a logarithmic or a linear scale. */
+function lossAxis(made, range, log) {
+  if (log) Object.assign(made.yaxis, { type: "log", range: range.map(Math.log10) });
+  return made;
+}
+
+function choice(words, options) {
+  const buttons = options.map(([text, pressed, press]) => {
+    const button = element("button", { type: "button", text, "aria-pressed": String(pressed) });
+    button.addEventListener("click", press);
+    return button;
+  });
+  return element("div", { class: "choice", role: "group", "aria-label": words }, element("span", { class: "of", text: words }), ...buttons);
+}
+
+/** Logarithmic or linear loss; nothing to choose where the axis reaches zero. */
+function lossChoice(task, log, change) {
+  if (!(DATA.scales[task].loss[0] > 0)) return null;
+  const made = choice("Loss axis", [["log", log], ["linear", !log]].map(([text, pressed]) => [text, pressed, () => {
+    for (const other of made.querySelectorAll("button")) other.setAttribute("aria-pressed", String(other.textContent === text));
+    change(text === "log");
+  }]));
+  return made;
+}
+
+/** Buttons that hide and show series; ``looks`` is pairs of name and look. */
+function legend(what, looks, hidden, draw) {
+  return element("div", { class: "legend", role: "group", "aria-label": `Show or hide a ${what}` }, ...looks.map(([name, look]) => {
+    const button = element("button", { type: "button", "aria-pressed": String(!hidden.has(name)) }, swatch(look), element("span", { text: name }));
+    button.addEventListener("click", () => {
+      if (!hidden.delete(name)) hidden.add(name);
+      button.setAttribute("aria-pressed", String(!hidden.has(name)));
+      draw();
+    });
+    return button;
+  }));
+}
+
+/** Forget the plots of panels that are taken away. */
+function cleared(holder) {
+  for (const old of holder.querySelectorAll(".plot")) {
+    WAITING.delete(old);
+    NEAR.unobserve(old);
+    Plotly.purge(old);
+  }
+}
+
 /* --- a figure of small multiples ------------------------------------------------------------------------------- */
 
-function spoken(title, series) {
+function spoken(title, series, along = "examples", words = "finetuning examples") {
   const parts = series.map(({ name, runs }) => {
-    const good = runs.filter((run) => !run.flag && Number.isFinite(run.loss)).sort((a, b) => a.examples - b.examples);
+    const good = runs.filter((run) => !run.flag && Number.isFinite(run.loss)).sort((a, b) => a[along] - b[along]);
     if (!good.length) return `${name}: no run that learned`;
     const [first, last] = [good[0], good.at(-1)];
-    return `${name} from ${nats(first.loss)} at ${first.examples} examples to ${nats(last.loss)} at ${last.examples}`;
+    return `${name} from ${nats(first.loss)} at ${PLACES[along](first[along])} to ${nats(last.loss)} at ${PLACES[along](last[along])}`;
   });
-  return `${title}. Test loss${DATA.unit && ` in${DATA.unit}`} against finetuning examples: ${parts.join("; ")}.`;
+  return `${title}. Test loss${DATA.unit && ` in${DATA.unit}`} against ${words}: ${parts.join("; ")}.`;
 }
 
 class Multiples {
@@ -246,9 +311,10 @@ class Multiples {
     const task = root.dataset.task;
     const ofTask = (rows) => rows.filter((row) => row.task === task);
     this.part = {
-      runs: points(task), curves: ofTask(records(DATA.curves)), untouched: ofTask(records(DATA.untouched)),
+      task, runs: points(task), curves: ofTask(records(DATA.curves)), untouched: ofTask(records(DATA.untouched)),
     };
     this.scale = DATA.scales[task];
+    this.log = this.scale.loss[0] > 0;
     this.cells = new Map();
     for (const run of this.part.runs) {
       const cell = `${run.base_label}\n${run.method_label}`;
@@ -271,41 +337,19 @@ class Multiples {
     this.by = per === "base" ? "method" : "base";
     this.controls();
     const holder = this.root.querySelector(".panels");
-    for (const old of holder.querySelectorAll(".plot")) {
-      WAITING.delete(old);
-      NEAR.unobserve(old);
-      Plotly.purge(old);
-    }
+    cleared(holder);
     holder.replaceChildren(...this.names(per).map((name) => this.panel(name)));
     this.draw();
   }
 
   controls() {
-    const choice = element("div", { class: "choice", role: "group", "aria-label": "What each panel holds" },
-      element("span", { class: "of", text: "One panel per" }));
-    for (const kind of ["base", "method"]) {
-      const button = element("button", { type: "button", text: kind, "aria-pressed": String(kind === this.per) });
-      button.addEventListener("click", () => {
-        this.show(kind);
-        this.root.querySelector('.choice [aria-pressed="true"]').focus();
-      });
-      choice.append(button);
-    }
-    const legend = element("div", { class: "legend", role: "group", "aria-label": `Show or hide a ${this.by}` });
-    for (const name of this.names(this.by)) legend.append(this.toggle(name));
-    this.root.querySelector(".controls").replaceChildren(choice, legend);
-  }
-
-  toggle(name) {
-    const shown = !this.hidden.has(name);
-    const button = element("button", { type: "button", "aria-pressed": String(shown) },
-      swatch(style(this.by, name)), element("span", { text: name }));
-    button.addEventListener("click", () => {
-      if (!this.hidden.delete(name)) this.hidden.add(name);
-      button.setAttribute("aria-pressed", String(!this.hidden.has(name)));
-      this.draw();
-    });
-    return button;
+    const cut = choice("One panel per", ["base", "method"].map((kind) => [kind, kind === this.per, () => {
+      this.show(kind);
+      this.root.querySelector('.choice [aria-pressed="true"]').focus();
+    }]));
+    const shown = legend(this.by, this.names(this.by).map((name) => [name, style(this.by, name)]), this.hidden, () => this.draw());
+    const axis = lossChoice(this.part.task, this.log, (log) => { this.log = log; this.draw(); });
+    this.root.querySelector(".controls").replaceChildren(cut, shown, ...(axis ? [axis] : []));
   }
 
   panel(name) {
@@ -339,7 +383,7 @@ class Multiples {
       ...series.map(({ curve, look, name }) => median(curve, look, name)),
       ...series.map(({ runs, look }) => dots(runs.filter((run) => run.drawn), look, this.scale.loss)),
     ];
-    Plotly.react(panel.querySelector(".plot"), traces, layout(this.scale), { responsive: true, displayModeBar: false });
+    Plotly.react(panel.querySelector(".plot"), traces, lossAxis(layout(this.scale), this.scale.loss, this.log), { responsive: true, displayModeBar: false });
   }
 
   untouched(panel, names) {

@@ -166,7 +166,8 @@ function advise(candidates, examples, level, about) {
   }
   for (const row of able) row.p_best = row.won / about.draws;
   const order = [...able].sort((a, b) => b.p_best - a.p_best || a.median - b.median);
-  return { rows, best: order[0] ?? null, sentence: inTask(sentence(rows, able, order, examples, level, about), candidates, about) };
+  return { rows, best: order[0] ?? null, refused: !able.length || (able.length === 1 && rows.length > 1),
+    sentence: inTask(sentence(rows, able, order, examples, level, about), candidates, about) };
 }
 
 /** stats.advise._by_loss */

@@ -94,12 +94,11 @@ class Versus {
     ].join("<br>"))));
   }
 
-  /** The median crossing and its interval, kept to what was looked at; none where most draws do not cross. */
+  /** The median crossing and its interval where they lie inside what was looked at; none where most draws do not cross. */
   lines(map, up) {
-    const inside = (value, i) => (value === null ? null : Math.min(Math.max(Number(value === "infinity" ? Infinity : value), map.from[i]), map.to[i]));
-    const crosses = map.median.map((value, i) => value !== null && value !== "infinity" && value > 0 && map.verdicts[i].includes("overtakes"));
+    const inside = (value, i) => (Number.isFinite(value) && value >= map.from[i] && value <= map.to[i] ? value : null);
     const line = (values, line_, extra = {}) => {
-      const kept = values.map((value, i) => (crosses[i] ? inside(value, i) : null));
+      const kept = values.map((value, i) => (map.crosses[i] ? inside(value, i) : null));
       const [x, y] = map.sizes ? [kept, up] : [kept.flatMap((value) => [value, value, null]), up.flatMap((at) => [at - 0.5, at + 0.5, null])];
       return { x, y, mode: "lines", connectgaps: false, line: line_, hoverinfo: "skip", ...extra };
     };
@@ -130,7 +129,7 @@ class Versus {
       const ticks = niceTicks(up[0], up.at(-1), 6);
       Object.assign(made.yaxis, { type: "log", range: [up[0], up.at(-1)].map(Math.log10), tickvals: ticks, ticktext: ticks.map(short) });
     } else {
-      Object.assign(made.yaxis, { range: [-0.5, up.length - 0.5], tickvals: up, ticktext: map.labels.map(shortened).map(plain), automargin: true });
+      Object.assign(made.yaxis, { range: [-0.5, up.length - 0.5], tickvals: up, ticktext: map.labels.map(wrapped), automargin: true });
     }
     made.yaxis.showgrid = false;
     this.plot.style.height = map.sizes ? "" : `${Math.min(24, 4 + 2.2 * up.length)}rem`;
@@ -138,6 +137,14 @@ class Versus {
   }
 }
 
-const shortened = (text) => (text.length > 18 ? `${text.slice(0, 17)}…` : text);
+/** A name in lines of at most 18 letters, broken after what parts words where it can be. */
+function wrapped(text) {
+  const lines = [""];
+  for (const piece of text.match(/[^\s@_/-]*[\s@_/-]?/g).flatMap((word) => word.match(/.{1,18}/g) ?? [])) {
+    if ((lines.at(-1) + piece).trimEnd().length > 18) lines.push("");
+    lines[lines.length - 1] += piece;
+  }
+  return lines.map((line) => plain(line.trim())).join("<br>");
+}
 
 if (DATA.versus.length) new Versus(DATA.versus);
