@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from finescale.errors import Fault, InputError, near
+from finescale.errors import Fault, InputError, collecting, near, nearest
 from finescale.terminal import inert, out, say, told
 
 if TYPE_CHECKING:
@@ -80,9 +80,14 @@ def chosen_runs(study: Study, ids: list[str] | None) -> list[str] | None:
         InputError: the study plans no such run.
     """
     planned = [step.id for step in study.plan.of("run")]
-    unknown = [id for id in ids or () if id not in planned]
-    if unknown:
-        raise InputError(*(Fault(f"--only {id}", "is no run of this study", near(id, planned)) for id in unknown))
+    with collecting() as faults:
+        for id in ids or ():
+            if id not in planned:
+                close = nearest(id, planned)
+                hint = (
+                    f"did you mean {close!r}?" if close else f"finescale table {study.folder} names those that are done"
+                )
+                faults.add(f"--only {id}", "is no run of this study", hint)
     return ids or None
 
 

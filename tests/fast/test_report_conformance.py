@@ -37,12 +37,15 @@ def full() -> Analysis:
     return replace(sample_analysis(runs), probes=probes)
 
 
+@pytest.mark.slow
 def test_sections_with_plots_name_figures_that_are_written(
     full: Analysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("finescale.report.drawing.FORMATS", ("svg",))
     written = {str(path.relative_to(tmp_path)) for path in figures(full, tmp_path / "figures")}
     read = Document(page(full, "figures"))
+    with_plots = {section for section in read.plots if section}
+    assert with_plots <= PLOTTED
     named: set[str] = set()
     for section in sorted(PLOTTED):
         found = set(re.findall(r"figures/[\w-]+(?=\.(?:pdf|csv))", read.texts[section]))

@@ -44,6 +44,7 @@ class Document(HTMLParser):
         self.scripts: list[tuple[dict[str, str], str]] = []
         self.visible = ""
         self.gap = gap
+        self.plots: set[str] = set()
         self._open: list[tuple[str, dict[str, str]]] = []
         self.feed(markup)
         self.close()
@@ -55,6 +56,8 @@ class Document(HTMLParser):
             self.scripts.append((named, ""))
         if tag not in VOID:
             self._open.append((tag, named))
+        if named.get("role") == "img" or "panels" in named.get("class", "").split():
+            self.plots |= {outer["id"] for name, outer in self._open if name == "section"}
 
     def handle_endtag(self, tag: str) -> None:
         assert self._open.pop()[0] == tag, f"</{tag}> closes nothing"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -89,8 +90,9 @@ def _summary(held: pd.DataFrame) -> Html:
 
 def _rivals(analysis: Analysis, shown: Plotted) -> Html:
     """Other laws on the same held-out runs: how far each was off, and what the data can tell of the difference."""
-    command = f"finescale compare {analysis.table or 'RUNS'}"
-    more = join(tag("code", command), " holds out one level after the other, of a table of runs.")
+    handed = "" if analysis.table else f"finescale table {shlex.quote(analysis.name)} --out runs.csv; "
+    command = f"{handed}finescale compare {shlex.quote(analysis.table or 'runs.csv')}"
+    more = join(tag("code", command), " holds out one level after the other.")
     if not analysis.others:
         return paragraph("No other law was tested on these runs. ", more)
     laws = {analysis.fits.law: analysis.fits, **analysis.others}
@@ -122,6 +124,8 @@ def _behind(row: dict[Any, Any] | None) -> object:
 def _mean_error(tested: dict[str, pd.DataFrame], method: str) -> Callable[[Any], str]:
     def mean(law: str) -> str:
         held = tested[law]
+        if held.empty:
+            return numbers.MISSING
         return numbers.percent(held.loc[held["method_label"] == method, "relative_error"].mean(), 1)
 
     return mean

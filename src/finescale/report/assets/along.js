@@ -10,7 +10,7 @@ class Along {
     this.hidden = new Set();
     this.log = DATA.scales[this.task].loss[0] > 0;
     this.choose(this.parts.reduce((best, one) => (this.count(one) > this.count(best) ? one : best)));
-    DARK.addEventListener("change", () => this.show());
+    DARK.addEventListener("change", () => { this.controls(); this.show(); });
   }
 
   count(part) { return part.panels.reduce((sum, panel) => sum + panel.series.reduce((all, one) => all + one.runs.length, 0), 0); }
@@ -25,12 +25,12 @@ class Along {
   /* --- controls -------------------------------------------------------------------------------------------------- */
 
   controls() {
-    const parts = [this.factors(), this.fixed(), this.legend(), lossChoice(this.task, this.log, (log) => { this.log = log; this.show(); })];
+    const parts = [this.factors(), this.fixed(), this.legend(), lossChoice(this.task, this.log, (log) => { this.log = log; this.draw(); })];
     this.root.querySelector(".controls").replaceChildren(...parts.filter(Boolean));
   }
 
   factors() {
-    const firsts = [...new Map(this.parts.toReversed().map((one) => [one.factor, one])).values()].reverse();
+    const firsts = [...new Map([...this.parts].reverse().map((one) => [one.factor, one])).values()].reverse();
     if (firsts.length < 2) return null;
     const again = () => this.root.querySelector('.factors [aria-pressed="true"]').focus();
     const made = choice("Against", firsts.map((one) => [one.short, one.factor === this.part.factor, () => { this.choose(one); again(); }]));

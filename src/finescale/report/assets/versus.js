@@ -140,7 +140,7 @@ class Versus {
 /** A name in lines of at most 18 letters, broken after what parts words where it can be. */
 function wrapped(text) {
   const lines = [""];
-  for (const piece of text.match(/[^\s@_/-]*[\s@_/-]?/g).flatMap((word) => word.match(/.{1,18}/g) ?? [])) {
+  for (const piece of text.match(/[^\s@_/-]*[\s@_/-]?/gu).flatMap((word) => word.match(/.{1,18}/gu) ?? [])) {
     if ((lines.at(-1) + piece).trimEnd().length > 18) lines.push("");
     lines[lines.length - 1] += piece;
   }
