@@ -143,6 +143,8 @@ def rank_tested(tested: dict[str, Fits], seed: int = 0) -> tuple[pd.DataFrame, s
         return pd.DataFrame(), "undecided: nothing was held out"
     held = pd.concat(parts, ignore_index=True)
     held = held[held["median"].notna()]
+    if held.empty:
+        return pd.DataFrame(), "undecided: no law could forecast what was held out"
     keys = [name for name in ("run", "examples", "seed") if name in held]
     ranked, verdict, _ = _ranked(held.assign(place=held[["curve", *keys]].astype(str).agg(" ".join, axis=1)), seed)
     return ranked, verdict
