@@ -25,6 +25,14 @@ WIDTHS = (375, 1600)
 SCHEMES = ("light", "dark")
 DRAWN = """const plots = [...document.querySelectorAll('.plot')];
   return plots.length > 0 && plots.every((plot) => plot.querySelector('.main-svg'));"""
+DRAW_NEXT = """const drawn = (one) => (one.tBodies ? one.tBodies[0].rows.length : one.querySelector('.main-svg'));
+  const shown = [...document.querySelectorAll('.plot, .plot-of-what-if, #runs-table')].filter((one) => !one.hidden);
+  const next = shown.find((one) => !drawn(one));
+  if (next) next.scrollIntoView({block: 'center'});
+  else if (window.drawing) window.scrollTo(0, 0);
+  window.drawing = Boolean(next);
+  return !next;"""
+"""Scrolls to what is not drawn yet, then back to the top; true when all is drawn."""
 FINISHED = (
     """const entry = performance.getEntriesByType('navigation')[0]; return entry.loadEventEnd - entry.startTime"""
 )
@@ -83,8 +91,8 @@ def visit(browser: Any, address: str, width: int = 1600, scheme: str = "light") 
 
 
 def draw_all(browser: Any) -> None:
-    """Have every figure drawn: they wait until the reader comes near, or prints."""
-    browser.execute_script("window.dispatchEvent(new Event('beforeprint'))")
+    """Have every figure and the table of runs drawn, as a reader does who goes through the page."""
+    assert until(lambda: browser.execute_script(DRAW_NEXT), 60.0), f"not drawn: {browser.get_log('browser')}"
 
 
 def shoot(browser: Any, name: str) -> None:

@@ -26,6 +26,7 @@ def test_a_print_has_every_section_and_figure_on_white(
     browser: Any, analysis: Analysis, tmp_path: Path, scheme: str
 ) -> None:
     show(browser, write_page(analysis, tmp_path / "index.html").as_uri(), 1000, scheme)
+    browser.execute_script("window.dispatchEvent(new Event('beforeprint'))")
     media = {"media": "print", "features": [{"name": "prefers-color-scheme", "value": scheme}]}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
     try:
@@ -46,6 +47,7 @@ def test_a_print_has_every_section_and_figure_on_white(
         printed = browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": True, "paperWidth": 8.27})
     finally:
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+        browser.execute_script("window.dispatchEvent(new Event('afterprint'))")
     pdf = base64.b64decode(printed["data"])
     assert pdf.startswith(b"%PDF")
     assert len(re.findall(rb"/Type\s*/Page\b", pdf)) >= 5
