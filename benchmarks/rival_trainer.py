@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PromptTuningConfig, TaskType, get_peft_model
+from peft import LoraConfig, PromptTuningConfig, PromptTuningInit, TaskType, get_peft_model
 from torch.utils.data import Dataset
 from transformers import AutoModelForCausalLM, EarlyStoppingCallback, Trainer, TrainingArguments, set_seed
 
@@ -55,14 +55,16 @@ def collate(width: int | None) -> Any:
 
 
 def with_method(model: Any, method: str, size: int | None) -> Any:
-    """The model with PEFT's own adapter; PEFT's defaults otherwise."""
+    """The model with PEFT's own adapter, a prompt begun from sampled vocabulary as here; PEFT's defaults otherwise."""
     if method == "full":
         return model
     if method == "lora":
         return get_peft_model(
             model, LoraConfig(r=size, lora_alpha=32, target_modules="all-linear", task_type=TaskType.CAUSAL_LM)
         )
-    return get_peft_model(model, PromptTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=size))
+    begun = PromptTuningInit.SAMPLE_VOCAB
+    config = PromptTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=size, prompt_tuning_init=begun)
+    return get_peft_model(model, config)
 
 
 def arguments(cell: dict[str, Any], out: Path) -> TrainingArguments:

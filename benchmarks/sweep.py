@@ -39,7 +39,7 @@ from finescale.study.backends import Setup
 from finescale.study.backends.local import ENVIRONMENT, LocalBackend
 from finescale.study.lock import Study, read_study
 from finescale.study.plan import Step
-from finescale.study.run import WORK, run
+from finescale.study.run import WORK
 
 TOML = """
 schema = 1
@@ -93,19 +93,6 @@ def table(name: str, rung: str) -> str:
     return f"[methods.{name}]\n{size}learning_rate = {carried:.3g}\n"
 
 
-def prepared(folder: Path, rung: str, args: argparse.Namespace) -> Study:
-    """The sweep over a rung as a study whose data and base are there and whose runs are not."""
-    examples = ", ".join(map(str, args.examples))
-    toml = TOML.format(rung=rung, examples=examples, tokens=args.tokens, stream=2 * args.tokens, tier=args.tier)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "study.toml").write_text(toml + "".join(table(name, rung) for name in args.methods))
-    study = read_study(folder)
-    needed = {step.id for step in study.plan.steps.values() if step.kind != "run"}
-    outcome = run(study, workers=1, only=needed)
-    assert needed <= outcome.done
-    return study
-
-
 class Engine:
     """finescale's own way to run steps: orders to workers that stand ready."""
 
@@ -115,8 +102,14 @@ class Engine:
 
     def __call__(self, steps: list[Step]) -> list[Result]:
         """Results by step; each took an equal share of the time of all."""
-        store, waiting, running = self.study.store, list(steps), 0
         began = time.perf_counter()
+        self.work(steps)
+        seconds = (time.perf_counter() - began) / len(steps)
+        return [self.result(step, seconds) for step in steps]
+
+    def work(self, steps: list[Step]) -> None:
+        """Have steps done, as many at a time as there are workers."""
+        store, waiting, running = self.study.store, list(steps), 0
         while waiting or running:
             while waiting and running < self.workers:
                 step = waiting.pop(0)
@@ -126,14 +119,26 @@ class Engine:
             for ended in self.backend.poll(1.0):
                 assert ended.exit == 0, store.failure(self.study.plan.steps[ended.step])
                 running -= 1
-        seconds = (time.perf_counter() - began) / len(steps)
-        return [self.result(step, seconds) for step in steps]
 
     def result(self, step: Step, seconds: float) -> Result:
         """What a step's record says."""
         record = self.study.store.record(step)
         loss = next(score["value"] for score in record["scores"] if score["metric"] == "nll")
         return Result(seconds, record["cpu_seconds"], loss, record["steps"], record["peak_memory_bytes"])
+
+
+def prepared(folder: Path, rung: str, args: argparse.Namespace) -> Engine:
+    """The sweep over a rung, its data and base there, before workers that stand ready."""
+    examples = ", ".join(map(str, args.examples))
+    toml = TOML.format(rung=rung, examples=examples, tokens=args.tokens, stream=2 * args.tokens, tier=args.tier)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "study.toml").write_text(toml + "".join(table(name, rung) for name in args.methods))
+    study = read_study(folder)
+    engine = Engine(study, args.workers)
+    for step in (*study.plan.of("data"), *study.plan.of("base")):
+        if not study.store.done(step).exists():
+            engine.work([step])
+    return engine
 
 
 def trainer(study: Study, recipe: str, scratch: Path, threads: int) -> Callable[[Step], Result]:
@@ -187,9 +192,9 @@ def trainer(study: Study, recipe: str, scratch: Path, threads: int) -> Callable[
     return one
 
 
-def measure(study: Study, args: argparse.Namespace, scratch: Path) -> dict[str, dict[str, list[Result]]]:
+def measure(engine: Engine, args: argparse.Namespace, scratch: Path) -> dict[str, dict[str, list[Result]]]:
     """Every contestant's results by cell; finescale's are by seed."""
-    engine = Engine(study, args.workers)
+    study = engine.study
     rivals = {name: trainer(study, name, scratch, args.workers) for name in args.rivals}
     cells: dict[str, list[Step]] = {}
     for step in study.plan.of("run"):
@@ -279,8 +284,8 @@ def main() -> None:
         print(f"| {' | '.join(head)} |\n|{' --- |' * len(head)}")
         found: dict[str, dict[str, list[Result]]] = {}
         for rung in args.rungs:
-            study = prepared((args.folder or Path(scratch)) / rung, rung, args)
-            found |= measure(study, args, Path(scratch))
+            engine = prepared((args.folder or Path(scratch)) / rung, rung, args)
+            found |= measure(engine, args, Path(scratch))
     for name in args.rivals:
         print(summary(found, name))
 

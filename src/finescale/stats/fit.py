@@ -170,13 +170,16 @@ def _given(table: Runs, names: tuple[str, ...]) -> tuple[pd.DataFrame, tuple[str
 
 
 def _mixed(frame: pd.DataFrame, factors: tuple[str, ...], by: tuple[str, ...]) -> list[str]:
-    """A sentence for each word that tells runs apart which this fit takes for one: another task is no replicate."""
+    """A sentence for each column that tells runs apart which this fit takes for one: another task is no replicate."""
     said = []
-    for name in ("task", "method", "base", "pet_params"):
+    for name in ("task", "method", "base", "pet_params", "pet_size", "learning_rate", "epochs_asked"):
         told = [*by, *(name for name in (*factors, "examples") if name in frame)]
         if name in frame and name not in by and (frame.groupby(told, dropna=False)[name].nunique() > 1).any():
             what = f"{name} has {frame[name].nunique()} values that neither by nor factor tells apart"
-            said.append(f"{what}: their runs are taken as one curve; name {name} in by if they are not")
+            way = f"name {name} in by if they are not"
+            if name == "learning_rate":
+                way = "keep the best of each setting by its dev loss, or name it in by"
+            said.append(f"{what}: their runs are taken as one curve; {way}")
     return said
 
 
