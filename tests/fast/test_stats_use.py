@@ -342,7 +342,8 @@ def test_tasks_taken_as_one_curve_are_noted_until_by_tells_them_apart() -> None:
     rates = both[both["task"] == "mt"].assign(learning_rate=1e-3)
     tried = pd.concat([rates, rates.assign(learning_rate=1e-2, loss=rates["loss"] + 0.1)])
     (note,) = fs.fit(tried, "power", draws=5).about["notes"]
-    assert note.startswith("learning_rate has 2 values") and "keep the best of each setting by its dev loss" in note
+    assert note.startswith("learning_rate has 2 values")
+    assert "keep the best of each setting by its dev loss" in note
 
 
 def test_bases_of_several_sizes_are_never_one_curve_without_a_word() -> None:
