@@ -105,7 +105,8 @@ def sample_analysis(runs: pd.DataFrame | None = None, **changes: Any) -> Analysi
     """An analysis of the simulated runs; ``changes`` replace fields."""
     runs = sample_runs() if runs is None else runs
     held_out = {name: 1 for name in ("examples", "model_params") if runs[name].nunique() > 3}
-    law: dict[str, Any] = {"law": "multiplicative", "factor": "model_params", "by": ["task", "method"], "draws": 100}
+    by = ["task", "method", *(["pretrain_tokens"] if runs["pretrain_tokens"].nunique() > 1 else [])]
+    law: dict[str, Any] = {"law": "multiplicative", "factor": "model_params", "by": by, "draws": 100}
     final = fit(runs, **law)
     analysis = Analysis(
         name="demo",
