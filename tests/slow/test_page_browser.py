@@ -66,11 +66,11 @@ def test_every_run_is_a_dot_whichever_way_the_panels_are_cut(browser: Any, addre
 def test_the_legend_hides_and_shows(browser: Any, address: str) -> None:
     show(browser, address)
     before = traces(browser)
-    press(browser, ".legend", "lora")
+    press(browser, "figure:not(.along) .legend", "lora")
     hidden = traces(browser)
     assert all(len(one["points"]) == len(two["points"]) - 10 for one, two in zip(hidden, before, strict=True))
     assert not [point for panel in hidden for point in panel["points"] if "lora on" in point[2]]
-    press(browser, ".legend", "lora")
+    press(browser, "figure:not(.along) .legend", "lora")
     assert traces(browser) == before
 
 
