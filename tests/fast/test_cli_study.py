@@ -137,7 +137,7 @@ def test_every_verb_says_what_has_a_name_like_it(cli: Cli, tmp_path: Path, verb:
     done = cli(verb, tmp_path / "my-stduy", *(["--failed"] if verb == "retry" else []))
     assert (done.returncode, done.stdout) == (1, "")
     assert "is not there" in done.stderr
-    assert "did you mean 'my-study'" in done.stderr
+    assert f"did you mean '{tmp_path / 'my-study'}'" in done.stderr
 
 
 def test_a_table_that_cannot_be_written_is_your_input(cli: Cli, finished: Path, tmp_path: Path) -> None:

@@ -122,8 +122,8 @@ def test_both_verbs_announce_a_partial_study(verb: str, tmp_path: Path, capsys: 
 
 def test_decided_crossings_come_first_and_the_others_are_counted() -> None:
     place = {"task": "t", "base": "b", "a": "full", "b": "lora"}
-    rows = [place | {"verdict": "undecided: 20% of draws cross.", "better_below": "full"}] * 36
-    rows += [place | {"verdict": "no crossing inside the range.", "better_below": "full"}]
+    rows = [place | {"verdict": "undecided: 20% of draws cross.", "outcome": "undecided", "better_below": "full"}] * 36
+    rows += [place | {"verdict": "no crossing inside the range.", "outcome": "none", "better_below": "full"}]
     rows += [place | {"verdict": "no law was fitted to full: 2 runs."}]
     said = list(crossings_in_words(pd.DataFrame(rows)))
     assert said[0] == "t, base b, full and lora: no crossing inside the range."
