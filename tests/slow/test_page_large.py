@@ -20,7 +20,10 @@ pytestmark = pytest.mark.slow
 
 RUNS = 10_000
 MOST_BYTES = 15_000_000
-MOST_SECONDS = 3.0
+ROUNDS = 3
+MADE = """return {figures: document.querySelectorAll('.main-svg').length,
+  rows: document.querySelectorAll('#runs-table tbody tr').length,
+  elements: document.querySelectorAll('*:not(#runs *)').length}"""
 STATE = """return {count: document.getElementById('runs-count').textContent,
   rows: document.querySelectorAll('#runs-table tbody tr').length,
   first: document.querySelector('#runs-table tbody tr')?.textContent ?? ''}"""
@@ -65,18 +68,30 @@ def opened(browser: Any, address: str) -> tuple[float, float]:
     return metrics["TaskDuration"], worked
 
 
-def test_it_opens_within_seconds(browser: Any, address: str, analysis: Analysis, tmp_path: Path) -> None:
-    """In under three seconds where the machine is free; on a loaded one in little more than a page of 120 runs."""
-    plain, _ = opened(browser, write_page(analysis, tmp_path / "index.html").as_uri())
-    worked, wall = opened(browser, address)
-    load = os.getloadavg()[0]
-    print(
-        f"10,000 runs: {worked:.2f} s of processor ({plain:.2f} s for 120), {wall:.2f} s on the clock, load {load:.1f}"
-    )
+def test_it_opens_with_as_little_to_draw_as_a_small_page(
+    browser: Any, address: str, analysis: Analysis, tmp_path: Path
+) -> None:
+    """What a page makes when it opens depends on what the reader sees first, not on how many runs there are.
+
+    How long that takes hangs on the machine: it is printed for docs/benchmarks.md, section 10, and not judged here.
+    """
+    pages = {"120 runs": write_page(analysis, tmp_path / "index.html").as_uri(), "10,000 runs": address}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in pages}
+    made: dict[str, dict[str, int]] = {}
+    for _ in range(ROUNDS):
+        for name, page in pages.items():
+            times[name].append(opened(browser, page))
+            made[name] = browser.execute_script(MADE)
+    for name, taken in times.items():
+        worked, wall = (", ".join(f"{one:.2f}" for one in each) for each in zip(*taken, strict=True))
+        print(f"{name}: {worked} s of processor, {wall} s on the clock; {made[name]}")
+    print(f"load {os.getloadavg()[0]:.1f}")
     draw_all(browser)
     shoot(browser, "page-10000-runs")
-    assert 0 < worked < 1.6 * plain
-    assert wall < MOST_SECONDS or load > (os.cpu_count() or 1) / 2
+    assert 0 < made["10,000 runs"]["elements"] < 1.1 * made["120 runs"]["elements"]
+    assert all(made["10,000 runs"][what] <= made["120 runs"][what] for what in ("figures", "rows"))
+    later = browser.execute_script(MADE)
+    assert all(made["10,000 runs"][what] < later[what] for what in later), "nothing was left to draw"
 
 
 def test_the_table_is_filtered_sorted_and_read_to_its_end(
