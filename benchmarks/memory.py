@@ -40,7 +40,7 @@ def peak(data: Path, rung: str, method: str, batch: int, context: int, task: str
     )
     from finescale.lab import ladder, model, steps
     from finescale.lab import tokenizer as words
-    from finescale.lab.prepare import load_split
+    from finescale.lab.splits import load_split
     from finescale.study.cost import step_memory
 
     vocab = words.load(data).get_vocab_size()

@@ -23,7 +23,7 @@ from finescale.core import BaseSpec, FinetuneRecipe, MethodSpec, PretrainRecipe
 from finescale.lab import evaluate, ladder, model, steps
 from finescale.lab import tokenizer as words
 from finescale.lab.finetune import tune
-from finescale.lab.prepare import load_split
+from finescale.lab.splits import load_split
 
 
 class Bench:

@@ -33,7 +33,7 @@ from typing import Any
 from finescale import registry
 from finescale.lab import ladder
 from finescale.lab.methods import Method
-from finescale.lab.prepare import load_split
+from finescale.lab.splits import load_split
 from finescale.lab.subset import subset
 from finescale.study.backends import Setup
 from finescale.study.backends.local import ENVIRONMENT, LocalBackend

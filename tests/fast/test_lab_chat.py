@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from finescale.cli import app
 from finescale.core import TaskSpec
 from finescale.errors import InputError
-from finescale.lab import checkpoint, prepare, steps
+from finescale.lab import checkpoint, prepare, splits, steps
 from finescale.lab.chat import Chat, chat_of
 from finescale.lab.packing import Example
 from finescale.lab.tasks import Rendered
@@ -141,8 +141,8 @@ def test_init_proposes_it_and_the_study_prepares_it(models: dict[str, str], data
     paths = paths_by_task(study.spec.tasks, folder)
     found = steps.prepare(both, out, paths | {"lines": paths["talk"]}, lambda done: None, given)
     assert "task 'lines' in plain text, but 'talk' by the model's chat template" in found["findings"]
-    first: Example = prepare.load_split(out, "talk", "test")[0]
-    text = prepare.load_text(out, "talk", "test").iloc[0]
+    first: Example = splits.load_split(out, "talk", "test")[0]
+    text = splits.load_text(out, "talk", "test").iloc[0]
     own = tokenizer()
     asked = text["source"].removeprefix("User: ")
     assert own.decode(first.prompt) == text["prompt"] == f"[user] {asked}<|end|>\n[assistant] "

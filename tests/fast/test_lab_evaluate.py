@@ -26,7 +26,7 @@ from finescale.core import (
 )
 from finescale.errors import InputError, Refused
 from finescale.lab import answers as written
-from finescale.lab import evaluate, model, prepare, probes
+from finescale.lab import evaluate, model, prepare, probes, splits
 from finescale.lab.answers import EvaluationSet
 from finescale.lab.decode import decode
 from finescale.lab.finetune import finetune
@@ -169,7 +169,7 @@ def test_a_mixed_task_is_decoded_in_its_mix_and_each_answer_is_its_own_rows(data
     net = model.load(base)
     answers = written.write(net, test)
     assert sorted(answers.languages) == ["de"] * 3 + ["en"] * 6 + ["zh"]
-    text, rows = prepare.load_text(data, "summarise", "test"), test.examples()
+    text, rows = splits.load_text(data, "summarise", "test"), test.examples()
     words = written.tokenizer.load(data)
     for source, prediction in zip(answers.sources, answers.predictions, strict=True):
         (place,) = np.flatnonzero(text["source"] == source)[:1]

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from finescale.lab import keep
 from finescale.lab.finetune import finetune
-from finescale.lab.prepare import load_split
+from finescale.lab.splits import load_split
 from finescale.study.cost import kept_disk
 
 RATES = {"full": 3e-3, "lora": 1e-2, "prompt": 3e-2}

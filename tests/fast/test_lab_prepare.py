@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from tokenizers import Tokenizer
 from finescale import registry
 from finescale.core import DataSpec, TaskSpec
 from finescale.errors import InputError
-from finescale.lab import prepare, probes, tokenizer
+from finescale.lab import prepare, probes, splits, tokenizer
 from finescale.lab.duplicates import overlaps
 from finescale.lab.tasks import Rendered
 from finescale.study.files import FileTask
@@ -85,7 +86,7 @@ def text_of(words: Tokenizer, ids: np.ndarray) -> str:
 @pytest.mark.parametrize("name", ["mt-en-de", "mt-en-zh", "summarise", "fr-de@1", "zh-de"])
 def test_tokens_and_text_say_the_same_row_by_row(name: str, made: tuple[Path, dict[str, Any]]) -> None:
     words = tokenizer.load(made[0])
-    rows, text = prepare.load_split(made[0], name, "test"), prepare.load_text(made[0], name, "test")
+    rows, text = splits.load_split(made[0], name, "test"), splits.load_text(made[0], name, "test")
     assert len(rows) == len(text) == 20
     for row, (source, prompt, reference, _) in zip(rows, text.itertuples(index=False), strict=True):
         assert text_of(words, row.prompt) == prompt
@@ -97,48 +98,48 @@ def test_tokens_and_text_say_the_same_row_by_row(name: str, made: tuple[Path, di
 
 
 def test_a_mixed_task_keeps_its_mix_and_its_strata(made: tuple[Path, dict[str, Any]]) -> None:
-    test, text = prepare.load_split(made[0], "summarise", "test"), prepare.load_text(made[0], "summarise", "test")
+    test, text = splits.load_split(made[0], "summarise", "test"), splits.load_text(made[0], "summarise", "test")
     assert Counter(text["language"]) == {code: 2 * tenths for code, tenths in SUMMARIES.items()}
     assert [list(SUMMARIES)[row.stratum] for row in test] == list(text["language"])
     assert made[1]["tasks"]["summarise"]["languages"] == {"de": 90, "en": 180, "zh": 30}
-    assert set(prepare.load_text(made[0], "mt-en-zh", "dev")["language"]) == {"zh"}
-    assert {row.stratum for row in prepare.load_split(made[0], "mt-en-zh", "train")} == {0}
+    assert set(splits.load_text(made[0], "mt-en-zh", "dev")["language"]) == {"zh"}
+    assert {row.stratum for row in splits.load_split(made[0], "mt-en-zh", "train")} == {0}
 
 
 def test_a_translation_probe_is_asked_as_the_task_is(made: tuple[Path, dict[str, Any]]) -> None:
-    text = prepare.load_text(made[0], "zh-de", "test")
+    text = splits.load_text(made[0], "zh-de", "test")
     assert all(prompt.startswith("Chinese: 这") and prompt.endswith("\nGerman:") for prompt in text["prompt"])
-    shown = prepare.load_text(made[0], "fr-de@1", "test")
+    shown = splits.load_text(made[0], "fr-de@1", "test")
     assert all(prompt.count("French:") == prompt.count("German:") == 2 for prompt in shown["prompt"])
     assert all(row.reference not in row.prompt for row in shown.itertuples())
     assert set(text["language"]) == {"de"}
 
 
 def test_a_task_probe_is_that_tasks_test_set(made: tuple[Path, dict[str, Any]]) -> None:
-    whole = prepare.load_text(made[0], "summarise", "test")
-    assert prepare.load_text(made[0], "task:summarise", "test").equals(whole)
+    whole = splits.load_text(made[0], "summarise", "test")
+    assert splits.load_text(made[0], "task:summarise", "test").equals(whole)
 
 
 def test_the_source_is_what_is_translated_alone(made: tuple[Path, dict[str, Any]]) -> None:
-    shown = prepare.load_text(made[0], "fr-de@1", "test")
+    shown = splits.load_text(made[0], "fr-de@1", "test")
     assert all(row.prompt.endswith(f"French: {row.source}\nGerman:") for row in shown.itertuples())
-    said = prepare.load_text(made[0], "summarise", "test")
+    said = splits.load_text(made[0], "summarise", "test")
     assert all(f":\n{row.source}\nSummary:" in row.prompt for row in said.itertuples())
 
 
 def test_text_prepared_before_sources_were_kept_has_none(made: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     frame = pd.read_parquet(made[0] / "mt-en-de-text.parquet").drop(columns="source")
     frame.to_parquet(tmp_path / "mt-en-de-text.parquet")
-    text = prepare.load_text(tmp_path, "mt-en-de", "test")
+    text = splits.load_text(tmp_path, "mt-en-de", "test")
     assert set(text["source"]) == {""}
-    assert text.drop(columns="source").equals(prepare.load_text(made[0], "mt-en-de", "test").drop(columns="source"))
+    assert text.drop(columns="source").equals(splits.load_text(made[0], "mt-en-de", "test").drop(columns="source"))
 
 
 @pytest.mark.parametrize("language", ["zh", "en"])
 def test_a_text_probe_is_text_of_its_language_that_no_base_trains_on(
     language: str, made: tuple[Path, dict[str, Any]]
 ) -> None:
-    stream, rows = prepare.load_stream(made[0]), prepare.load_split(made[0], f"text:{language}", "test")
+    stream, rows = prepare.load_stream(made[0]), splits.load_split(made[0], f"text:{language}", "test")
     valid, train = stream["valid"].tobytes(), stream["train"].tobytes()
     for row in rows:
         cuts = np.flatnonzero(row.target == tokenizer.EOS) + 1
@@ -258,10 +259,29 @@ def test_ids_beyond_two_bytes_are_kept_whole(tmp_path: Path) -> None:
     """Public vocabularies have up to 256 thousand tokens (BLOOM 250,880; OLMo 2 100,352)."""
     for largest, stored in ((65_535, np.uint16), (250_000, np.uint32)):
         ids = np.array([5, largest], np.uint32)
-        row = prepare.Encoded(Rendered("a", "b", ""), ids, ids[::-1], 1)
-        prepare.write_sets(tmp_path, "task", {"train": [row], "dev": [row]})
-        (found,) = prepare.load_split(tmp_path, "task", "train")
+        row = splits.Encoded(Rendered("a", "b", ""), ids, ids[::-1], 1)
+        splits.write_sets(tmp_path, "task", {"train": [row], "dev": [row]})
+        (found,) = splits.load_split(tmp_path, "task", "train")
         assert found.prompt.tolist() == [5, largest]
         assert found.target.tolist() == [largest, 5]
         with safe_open(tmp_path / "task.safetensors", "np") as file:
             assert file.get_tensor("train/ids").dtype == stored
+
+
+def test_a_pool_is_not_unpacked_for_a_few_of_its_examples(tmp_path: Path) -> None:
+    ids = [np.arange(n % 7, n % 7 + 9) for n in range(20_000)]
+    rows = [splits.Encoded(Rendered("a", "b", ""), one[:4], one[4:], n, n % 2) for n, one in enumerate(ids)]
+    splits.write_sets(tmp_path, "task", {"train": rows, "dev": rows[:3]})
+    tracemalloc.start()
+    pool = splits.load_split(tmp_path, "task", "train")
+    few = [pool[i] for i in (0, 7, 19_999, -1)]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100 * len(rows), "two arrays an example would be 300 bytes and more"
+    assert [one.target_bytes for one in few] == [0, 7, 19_999, 19_999]
+    assert [one.prompt.tolist() for one in pool[5:9]] == [one[:4].tolist() for one in ids[5:9]]
+    assert [one.target.tolist() for one in pool[-2:]] == [one[4:].tolist() for one in ids[-2:]]
+    assert pool.tokens.tolist() == [9] * len(rows)
+    assert splits.strata_of(pool) == [n % 2 for n in range(len(rows))] == [one.stratum for one in pool]
+    with pytest.raises(IndexError):
+        pool[len(rows)]

@@ -25,8 +25,8 @@ from finescale.core import (
 from finescale.lab import evaluate, metrics, model, tokenizer
 from finescale.lab.finetune import finetune, search_rate, subset
 from finescale.lab.packing import Example
-from finescale.lab.prepare import load_split
 from finescale.lab.pretrain import pretrain
+from finescale.lab.splits import load_split
 from finescale.lab.train import Optimiser, Step, cosine, train
 
 VOCAB = 300

@@ -11,7 +11,7 @@ from study_toy import TOML, WORK, toy_study
 
 from finescale import cli
 from finescale.errors import StudyError
-from finescale.lab.prepare import TEXT
+from finescale.lab.splits import TEXT
 from finescale.study.languages import by_language
 from finescale.study.lock import Study
 from finescale.study.run import run

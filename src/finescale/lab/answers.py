@@ -14,11 +14,11 @@ import torch
 
 from finescale import registry
 from finescale.errors import Refused
-from finescale.lab import prepare, tokenizer
+from finescale.lab import splits, tokenizer
 from finescale.lab.decode import decode, texts
 from finescale.lab.metrics.flags import RATES, look
 from finescale.lab.metrics.text import Answers, Graded, TextMetric
-from finescale.lab.packing import Example
+from finescale.lab.splits import Split, strata_of
 from finescale.lab.subset import in_proportion
 
 FLAGS = ("empty", "repetition", "wrong_language", "too_long")
@@ -46,9 +46,9 @@ class EvaluationSet:
     limit: int = 1
     parts: int = 1
 
-    def examples(self, split: str = "test") -> list[Example]:
+    def examples(self, split: str = "test") -> Split:
         """Its tokenised examples."""
-        return prepare.load_split(self.data, self.name, split)
+        return splits.load_split(self.data, self.name, split)
 
     def key(self, split: str = "test") -> str:
         """Twelve hex digits of the tokens it holds, whatever it is called and wherever it lies."""
@@ -70,8 +70,8 @@ def write(net: Any, test: EvaluationSet, prefix: torch.Tensor | None = None) -> 
     know how an answer ends, and would otherwise be graded on what it rambles after it.
     """
     examples = test.examples()
-    chosen = in_proportion([example.stratum for example in examples], test.decoded)
-    frame = prepare.load_text(test.data, test.name, "test").iloc[chosen]
+    chosen = in_proportion(strata_of(examples), test.decoded)
+    frame = splits.load_text(test.data, test.name, "test").iloc[chosen]
     one_line = not frame["reference"].str.contains("\n", regex=False).any()
     decoded = decode(net, [examples[i].prompt for i in chosen], test.limit, prefix, test.beams, test.parts)
     said = list(texts(decoded, tokenizer.load(test.data), one_line))

@@ -23,7 +23,8 @@ from finescale.lab.answers import EvaluationSet
 from finescale.lab.keep import Keep, keep_weights
 from finescale.lab.methods import Attached, Method
 from finescale.lab.packing import Example, pack
-from finescale.lab.prepare import Tell, load_split
+from finescale.lab.prepare import Tell
+from finescale.lab.splits import load_split
 from finescale.lab.subset import subset
 from finescale.lab.train import Diverged, Optimiser, Step, cosine, train
 

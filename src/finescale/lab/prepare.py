@@ -4,9 +4,8 @@ The stream alternates documents of the languages so that each has the same share
 language runs out or at the size a study asks for; a larger pretraining size reads it again, and its record says how
 often (epochs).
 
-A prepared folder holds, for each task and probe NAME, ``NAME.safetensors`` (by split: token ids, lengths of prompts and
-targets in turn, UTF-8 bytes of targets, strata) and ``NAME-text.parquet`` (prompt, reference and language of dev and
-test rows, in the same order). A probe has the one split ``test``.
+A prepared folder holds the files of ``finescale.lab.splits`` for each task and probe; a probe has the one split
+``test``.
 """
 
 from __future__ import annotations
@@ -14,12 +13,10 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
@@ -28,32 +25,18 @@ from finescale.core import DataSpec, ProbeSpec, TaskSpec
 from finescale.errors import Fault, Faults, InputError
 from finescale.lab import corpora, probes, tokenizer
 from finescale.lab.duplicates import overlaps
-from finescale.lab.packing import Example
 from finescale.lab.pools import SPLITS, Pool, pool
+from finescale.lab.splits import Encoded, Ids, narrow, write_sets
 from finescale.lab.subset import in_proportion
 from finescale.lab.tasks import Rendered
 from finescale.lab.tokenizer import OWN, Marks
 
 Tell = Callable[[float], None]
-Ids = NDArray[Any]
 TOKENIZER_CHARACTERS = 1_500_000
 """Characters of each language the vocabulary is learned from."""
 BATCH = 4096
-TEXT = ["source", "prompt", "reference", "language"]
-"""What is kept of a dev or test row as text: what it is about, what the model is given, what it should say, in what."""
 MANY = 0.2
 """Share of a split that is left out as too long from which on a finding says so."""
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """A rendered example with its tokens, the target's UTF-8 bytes and its language's place among the task's."""
-
-    text: Rendered
-    prompt: Ids
-    target: Ids
-    bytes: int
-    stratum: int = 0
 
 
 def prepare(
@@ -80,7 +63,7 @@ def prepare(
     read = [_encoded(texts[language], words) for language in spec.languages]
     stream, owner = _stream(read, spec.stream_tokens, marks.end)
     held = int(len(stream) * probes.HELD_OUT)
-    save_file({"train": _narrow(stream[held:]), "valid": _narrow(stream[:held])}, out / "stream.safetensors")
+    save_file({"train": narrow(stream[held:]), "valid": narrow(stream[:held])}, out / "stream.safetensors")
     tell(0.6)
     findings: list[str] = list(_mixed_forms(spec))
     tasks, tests = {}, {}
@@ -122,36 +105,6 @@ def _learned(texts: Mapping[str, list[str]], spec: DataSpec, out: Path) -> Token
 def load_stream(folder: Path) -> dict[str, NDArray[Any]]:
     """``train`` and ``valid`` token streams of a prepared folder."""
     return dict(load_file(folder / "stream.safetensors"))
-
-
-def load_split(folder: Path, name: str, split: str) -> list[Example]:
-    """Tokenised examples of one split of a task or probe, in their prepared order."""
-    arrays = load_file(_file(folder, name, ".safetensors"))
-    ids, lengths, sizes = (arrays[f"{split}/{part}"] for part in ("ids", "lengths", "bytes"))
-    strata = arrays.get(f"{split}/stratum", np.zeros(len(sizes), np.int16))
-    cuts = np.concatenate([[0], np.cumsum(lengths)]).astype(int)
-    pieces = [ids[a:b].astype(np.int64) for a, b in itertools.pairwise(cuts)]
-    rows = zip(pieces[::2], pieces[1::2], sizes, strata, strict=True)
-    return [Example(p, t, int(n), int(s)) for p, t, n, s in rows]
-
-
-def load_text(folder: Path, name: str, split: str) -> pd.DataFrame:
-    """Columns ``TEXT`` of a dev or test split, row by row as in ``load_split``.
-
-    ``source`` is "" throughout where the folder was prepared before sources were kept.
-    """
-    frame = pd.read_parquet(_file(folder, name, "-text.parquet"))
-    return frame[frame["split"] == split].reindex(columns=TEXT, fill_value="").reset_index(drop=True)
-
-
-def _file(folder: Path, name: str, ending: str) -> Path:
-    """A file of a task or probe; no task's name has an ``@``, so that ``text:en`` becomes nobody else's file."""
-    return folder / f"{name.replace(':', '@')}{ending}"
-
-
-def _narrow(ids: Ids) -> NDArray[Any]:
-    """Token ids as they are stored: in two bytes where the vocabulary allows it."""
-    return ids.astype(np.uint16) if ids.max(initial=0) < 2**16 else ids
 
 
 def _first(texts: Iterable[str], characters: int) -> Iterator[str]:
@@ -282,23 +235,6 @@ def _counts(
     if wanted is not None and len(kept[1]) < wanted:
         findings.append(f"{where}: its {split} split has {len(kept[1])} examples, {wanted} were asked for")
     return {"read": len(rows), "too_long": long, "kept": len(kept[1])}
-
-
-def write_sets(out: Path, name: str, sets: Mapping[str, list[Encoded]]) -> None:
-    """The files of a task or probe."""
-    arrays: dict[str, NDArray[Any]] = {}
-    frames = []
-    for split, rows in sets.items():
-        flat = [piece for row in rows for piece in (row.prompt, row.target)]
-        arrays[f"{split}/ids"] = _narrow(np.concatenate(flat))
-        arrays[f"{split}/lengths"] = np.array([len(piece) for piece in flat], np.int32)
-        arrays[f"{split}/bytes"] = np.array([row.bytes for row in rows], np.int32)
-        arrays[f"{split}/stratum"] = np.array([row.stratum for row in rows], np.int16)
-        if split != "train":
-            told = [(split, row.text.source, row.text.prompt, row.text.target, row.text.language) for row in rows]
-            frames.append(pd.DataFrame(told, columns=["split", *TEXT]))
-    save_file(arrays, _file(out, name, ".safetensors"))
-    pd.concat(frames, ignore_index=True).to_parquet(_file(out, name, "-text.parquet"))
 
 
 def _report_overlap(

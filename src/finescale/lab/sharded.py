@@ -30,7 +30,8 @@ from finescale.errors import FinescaleError, collecting
 from finescale.lab import fastpath, finetune, model
 from finescale.lab.methods import Attached
 from finescale.lab.packing import Example
-from finescale.lab.prepare import Tell, load_split
+from finescale.lab.prepare import Tell
+from finescale.lab.splits import load_split
 from finescale.lab.subset import subset
 from finescale.lab.train import Optimiser
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,7 +16,7 @@ from finescale.lab import answers, evaluate, model
 from finescale.lab.finetune import tune
 from finescale.lab.methods import Attached
 from finescale.lab.packing import Example, pack
-from finescale.lab.prepare import load_split
+from finescale.lab.splits import load_split
 from finescale.lab.subset import subset
 
 STEPS = 20
@@ -46,7 +47,7 @@ def measure(spec: RunSpec, data: Path, base: Path, opening: model.Opening) -> di
     train_set = load_split(data, spec.task.name, "train")
     test = evaluate.sets_of(spec, data)[0]
     dev_set, test_set = test.examples("dev"), test.examples()
-    some = (test_set + dev_set)[:SAMPLED]
+    some = list(itertools.islice(itertools.chain(test_set, dev_set), SAMPLED))
     enough = STEPS * spec.recipe.batch_examples
     drawn = subset(train_set, min(len(train_set), enough), spec.seed_subset)
     recipe = spec.recipe.model_copy(update={"min_steps": STEPS, "max_steps": STEPS, "dev_checks": 1})
@@ -62,7 +63,7 @@ def measure(spec: RunSpec, data: Path, base: Path, opening: model.Opening) -> di
         **_told("step", (float(wall), float(cpu))),
         **_told("example", read),
         **_told("answer", written),
-        "tokens": float(np.mean([len(one.prompt) + len(one.target) + length for one in train_set])),
+        "tokens": float(train_set.tokens.mean()) + length,
         "rows": _rows(drawn, spec.recipe.batch_examples, model.row(net), length),
         "read_rows": _rows(some, evaluate.BATCH, model.row(net), length),
         "precision": str(net.dtype).removeprefix("torch."),

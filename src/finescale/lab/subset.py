@@ -9,6 +9,7 @@ import numpy as np
 
 from finescale.errors import Fault, InputError
 from finescale.lab.packing import Example
+from finescale.lab.splits import strata_of
 
 
 def subset(examples: Sequence[Example], n: int, seed: int) -> list[Example]:
@@ -23,7 +24,8 @@ def subset(examples: Sequence[Example], n: int, seed: int) -> list[Example]:
         fix = "name smaller sizes under finetune.examples"
         raise InputError(Fault(f"{n} examples", f"only {len(examples)} fit the task's token limits", fix))
     order = np.random.default_rng([seed, 0]).permutation(len(examples))
-    return [examples[order[i]] for i in in_proportion([examples[j].stratum for j in order], n)]
+    strata = strata_of(examples)
+    return [examples[order[i]] for i in in_proportion([strata[j] for j in order], n)]
 
 
 def in_proportion(strata: Sequence[int], n: int) -> list[int]:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from finescale.errors import StudyError
 from finescale.lab.metrics.sums import NLL, Rows
-from finescale.lab.prepare import load_text
+from finescale.lab.splits import load_text
 from finescale.study.plan import Plan
 from finescale.study.store import Store
 from finescale.study.table import FACTORS, table
