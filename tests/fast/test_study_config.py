@@ -156,7 +156,7 @@ def write_rows(path: Path, count: int) -> None:
 
 def test_own_task(tmp_path: Path) -> None:
     write_rows(tmp_path / "mine.jsonl", 12)
-    assert read(tmp_path, OWN).tasks["mine"].fields() == ["src", "tgt"]
+    assert read(tmp_path, OWN).tasks["mine"].fields() == ("src", "tgt")
 
 
 def test_own_task_with_too_few_examples(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +56,11 @@ class Form:
     languages: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
 
-    @property
-    def fields(self) -> list[str]:
+    @cached_property
+    def fields(self) -> tuple[str, ...]:
         """Fields each row must have."""
         of_language = [LANGUAGE] if len(self.languages) > 1 else []
-        return list(dict.fromkeys([*template_fields(self.template), self.target, *of_language]))
+        return tuple(dict.fromkeys([*template_fields(self.template), self.target, *of_language]))
 
 
 def is_conversation(template: str | None, target: str | None) -> bool:
@@ -112,7 +113,7 @@ def fields_of(row: Mapping[str, Any], form: Form) -> dict[str, Any]:
     if not empty and not fields[form.target].strip():
         empty = [form.target]
     if not empty and nothing_in(shown, fields):
-        empty = shown
+        empty = list(shown)
     if empty:
         raise ValueError(f"has no text in {', '.join(empty)}")
     if broken := [name for name in form.fields if not _encodes(fields[name])]:

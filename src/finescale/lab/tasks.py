@@ -5,6 +5,7 @@ from __future__ import annotations
 import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -129,13 +130,14 @@ class Task:
         return None if by is None else sum(int(by.get(language, 0)) for language in languages or self.usual)
 
 
-def template_fields(template: str) -> list[str]:
+@lru_cache
+def template_fields(template: str) -> tuple[str, ...]:
     """Names of the fields a template asks for.
 
     Raises:
         ValueError: its braces do not match.
     """
-    return [name for _, name, _, _ in string.Formatter().parse(template) if name]
+    return tuple(name for _, name, _, _ in string.Formatter().parse(template) if name)
 
 
 def render(template: str, target: str, fields: Mapping[str, object], where: str) -> tuple[str, str]:

@@ -60,7 +60,7 @@ class FileTask(Section):
             raise ValueError("its layout has not been spelled out")
         return own.Form(self.template, self.target, self.languages, self.ignore)
 
-    def fields(self) -> list[str]:
+    def fields(self) -> tuple[str, ...]:
         """Fields each example must have.
 
         Raises:
