@@ -97,7 +97,7 @@ def _rivals(analysis: Analysis, shown: Plotted) -> Html:
         return paragraph("No other law was tested on these runs. ", more)
     laws = {analysis.fits.law: analysis.fits, **analysis.others}
     tested = {law: _labelled(fits, shown) for law, fits in laws.items()}
-    ranked, verdict = rank_tested(laws, analysis.fits.seed)
+    ranked, verdict = rank_tested(laws)
     rank = {str(row["law"]): row for row in ranked.to_dict("records")}
     columns = [
         Column("Law", lambda law: law, kind=""),

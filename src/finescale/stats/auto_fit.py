@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
+from scipy.stats import norm, t
 
 from finescale.stats.auto import REFUSES_BELOW, REFUSES_BEYOND, Path, Pool, Width
 from finescale.stats.evidence import Evidence, evidence
@@ -19,6 +19,7 @@ from finescale.stats.laws import PAPER, RECTIFIED, RECTIFIED_MULTIPLICATIVE, Arr
 from finescale.stats.local import BELIEVER, FORECASTERS, Believed, Curve
 from finescale.stats.priors import Belief, Priors, beliefs, words
 from finescale.stats.solve import Mask
+from finescale.stats.uncertainty import LENT, Level, Noise, lent, noise_of_repeats, pooled, scales, together
 
 _REST = (
     ("level_pull", "how much faster higher curves fall"),
@@ -46,7 +47,12 @@ class Support:
 
 @dataclass
 class AutoFit(GroupFit):
-    """A group's forecast paths by their other factors, the table's standardised errors (B,), and its family."""
+    """A group's forecast paths by their other factors, the table's standardised errors (B,), and its family.
+
+    A path is of means over seeds. ``run`` (B,) is what runs that differ in seed alone say of the noise of one, and
+    ``base`` (B,) how far all runs of a seed lie off together; both 0 where nothing was run twice. Paths allow for what
+    the seeds seen lie off in their mean.
+    """
 
     support: Support = field(default_factory=lambda: Support([]))
     paths: dict[Key, Path] = field(default_factory=dict)
@@ -133,7 +139,7 @@ class AutoFit(GroupFit):
         if noise is not None:
             half = len(draws) // 2
             noise[len(draws) - half :] = -noise[:half][::-1]
-            draws = draws + path.run * noise
+            draws = draws + np.hypot(np.maximum(path.run, self.run), self.base)[:, None] * noise
         return np.asarray(draws)
 
     def _known(self, key: Key) -> Key | None:
@@ -193,10 +199,74 @@ def _fit_scope(groups: list[Group], draws: int, priors: Priors | None) -> list[G
     pool = Pool([curve for _, _, curve in found]) if found else None
     fits: list[GroupFit] = []
     support = Support([group for group in groups if any(owner is group for owner, _, _ in found)])
-    for group, held in zip(groups, known, strict=True):
+    noises = _drawn_noise(groups, pool.width.noise if pool else 0.0, draws)
+    for group, held, noise in zip(groups, known, noises, strict=True):
         mine = [(index, key) for index, (owner, key, _) in enumerate(found) if owner is group]
-        fits.append(_fit_group(group, mine, pool, draws, support, held))
+        fits.append(_fit_group(group, mine, pool, draws, support, held, noise))
     return fits
+
+
+def _repeats(group: Group, smooth: float) -> Noise | None:
+    """Noise of runs that differ in seed alone, per run and per seed; None where nothing was run twice.
+
+    How far the means over seeds lie off smooth curves says something of a run's noise, too, and is worth what other
+    groups are.
+    """
+    cells = group.codes(list(group.factors))
+    count = np.bincount(cells)
+    if count.max() < 2:
+        return None
+    seeds, curve = (group.codes(names) for names in (["seed"], list(group.factors[:-1])))
+    if "seed" not in group.frame:
+        seeds = np.arange(len(seeds))
+    log_y, parts = np.log(group.y), [np.flatnonzero(curve == one) for one in np.unique(curve)]
+    found = pooled(noise_of_repeats(log_y[rows], cells[rows], seeds[rows]) for rows in parts)
+    within = found.within
+    square = within.square + LENT * smooth**2 / float(np.mean(1 / count))
+    return replace(found, within=replace(within, square=square, freedom=within.freedom + LENT))
+
+
+def _drawn_noise(groups: list[Group], smooth: float, draws: int) -> list[tuple[Array, Array]]:
+    """Noise of a run and of its seed (B,) each, for each group; ``smooth`` is the noise of the means over seeds."""
+    every = [_repeats(group, smooth) for group in groups]
+    known = [noise for noise in every if noise is not None]
+    shared = together(known)
+    known = known if shared else [_per_run(noise) for noise in known]
+    found, nothing = iter(range(len(known))), np.zeros(draws)
+    drawn = []
+    for group, noise in zip(groups, every, strict=True):
+        run = seed = nothing
+        if noise is not None:
+            index, rng = next(found), stream(group.label, "noise")
+            run, seed = (_twinned(one) for one in scales(known[index], lent(known, index), draws, rng))
+        drawn.append((run, seed if shared else nothing))
+    return drawn
+
+
+def _part(group: Group, key: Key) -> pd.DataFrame:
+    return group.frame[[one == key for one in key_columns(group.frame, group.factors)]]
+
+
+def _leaning(path: Path, runs: pd.DataFrame, seed: Array) -> Path:
+    """A path as wide as the mean of so few seeds asks for, if a seed's runs lie off together by ``seed`` (B,)."""
+    if not seed.any():
+        return path
+    both = np.abs(seed * stream("seeds", len(seed)).standard_normal(len(seed)))
+    lean = float(np.quantile(both, 0.9)) / norm.ppf(0.95) / np.sqrt(max(runs["seed"].nunique(), 1))
+    return replace(path, scale=np.hypot(path.scale, lean))
+
+
+def _per_run(noise: Noise) -> Noise:
+    """The same noise where seeds share nothing: all of it is of runs."""
+    within, between = noise.within, noise.between
+    whole = Level(within.square + between.square, within.freedom + between.freedom, 0.0)
+    return replace(noise, within=whole, between=Level(0.0, 0.0, 1.0))
+
+
+def _twinned(scale: Array) -> Array:
+    """Drawn scales (B,) of which a draw and its mirror image have one, so that a forecast's median stays its centre."""
+    half = len(scale) // 2
+    return np.concatenate([scale[: len(scale) - half], scale[:half][::-1]])
 
 
 def _of_curve(held: dict[str, Belief]) -> Believed | None:
@@ -225,6 +295,7 @@ def _fit_group(
     draws: int,
     support: Support,
     held: dict[str, Belief],
+    noise: tuple[Array, Array],
 ) -> GroupFit:
     nothing = np.zeros(draws)
     if not mine or pool is None:
@@ -240,9 +311,11 @@ def _fit_group(
         paths = {
             key: _blended(paths[key], pool.curves[index], pool.end_level(index), key, joint, mix) for index, key in mine
         }
+    paths = {key: _leaning(path, _part(group, key), noise[1]) for key, path in paths.items()}
     how = {
         "runs": len(group.frame),
         "scheme": "auto",
+        "noise_of_seed": bool(noise[1].any()),
         "pooled_curves": len(pool.curves),
         "rolling_forecasts": pool.rolling,
         "noise_run": width.noise,
@@ -251,7 +324,7 @@ def _fit_group(
     }
     values = (*_shown(pool, [index for index, _ in mine]), width.noise, width.drift, width.doubt)
     status = _status(width, pool)
-    return AutoFit(group, "auto", [], status, nothing, nothing, nothing, how, support, paths, unit, values, joint)
+    return AutoFit(group, "auto", [], status, *noise, nothing, how, support, paths, unit, values, joint)
 
 
 def _shown(pool: Pool, indices: list[int]) -> list[float]:
@@ -278,8 +351,10 @@ def _status(width: Width, pool: Pool) -> Status:
     if not pool.rolling:
         return Status("Unidentified", "curves are too short to hold a size out: intervals are a guess. Add sizes.")
     doubling = float(np.sqrt(width.noise**2 + width.drift**2 * 0.5))
+    far = float(np.exp(pool.seen.horizon.max()))
     return Status(
         "Converged",
-        f"checked on {pool.rolling} forecasts of larger sizes inside the data; typical error one doubling ahead "
-        f"{100 * doubling:.1f} %. Next: forecast, or compare laws.",
+        f"checked on {pool.rolling} forecasts of larger sizes inside the data, up to {far:.3g} times beyond what each "
+        f"had seen and no further; typical error one doubling ahead {100 * doubling:.1f} %. Next: forecast, or compare "
+        "laws.",
     )

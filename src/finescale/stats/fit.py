@@ -17,6 +17,7 @@ from finescale.stats.auto_fit import AUTO_SHAPES, fit_auto
 from finescale.stats.fits import HELD, Fits, GroupFit, Member, keyed, law_named
 from finescale.stats.groups import (
     Cell,
+    Codes,
     Group,
     PointFit,
     Redo,
@@ -35,7 +36,7 @@ from finescale.stats.protocol import frozen
 from finescale.stats.runs import Places, Runs, read_runs
 from finescale.stats.solve import Objective, Solution
 from finescale.stats.status import judge, too_few
-from finescale.stats.uncertainty import Noise, Resamples, choose, lent, noise_of, resample
+from finescale.stats.uncertainty import Noise, Resamples, choose, lent, noise_of, resample, together
 from finescale.stats.units import COLUMN, TOKENIZER, tokenizers_of, unit_of, units_of
 
 OBJECTIVES = {
@@ -127,7 +128,7 @@ def fit_groups(
             solve_with(cell, point, [_believed(priors, law, group) for group in cell.groups])
             for cell, point in zip(cells, points, strict=True)
         ]
-    noises = [_noise(cell, point) for cell, point in zip(cells, points, strict=True)]
+    noises = _noises(cells, points)
     rngs = [np.random.default_rng([seed, index]) for index in range(len(cells))]
     others = [lent(noises, index) for index in range(len(cells))]
     done: dict[str, GroupFit] = {}
@@ -361,9 +362,20 @@ def _residual(cell: Cell, point: PointFit) -> tuple[Array, Array]:
     return np.log(cell.y) - np.log(fitted), fitted
 
 
-def _noise(cell: Cell, point: PointFit) -> Noise:
+def _noise(cell: Cell, point: PointFit, shares: Codes) -> Noise:
     slopes = log_slopes(cell.problem(), point.theta, point.coef)
-    return noise_of(_residual(cell, point)[0], cell.joint_codes("base"), slopes)
+    return noise_of(_residual(cell, point)[0], shares, slopes)
+
+
+def _noises(cells: list[Cell], points: list[PointFit]) -> list[Noise]:
+    """Noise of each cell per base; per seed where there is one base and the runs of a seed lie off together."""
+    noises = [_noise(cell, point, cell.joint_codes("base")) for cell, point in zip(cells, points, strict=True)]
+    seeds = {
+        index: replace(_noise(cell, points[index], codes), of_seed=True)
+        for index, cell in enumerate(cells)
+        if not cell.joint_codes("base").any() and (codes := cell.joint_codes("clusters")).any()
+    }
+    return [seeds.get(index, noise) for index, noise in enumerate(noises)] if together(seeds.values()) else noises
 
 
 def _with_draws(
@@ -391,7 +403,8 @@ def _resamples(
     cell: Cell, point: PointFit, noise: Noise, others: Noise | None, draws: int, rng: np.random.Generator
 ) -> tuple[Redo, Resamples, dict[str, Any]]:
     fitted = _residual(cell, point)[1]
-    clusters, base = cell.joint_codes("clusters"), cell.joint_codes("base")
+    clusters = cell.joint_codes("clusters")
+    base = clusters if noise.of_seed else cell.joint_codes("base")
     scheme = choose(clusters, base)
     made = resample(scheme, cell.y, fitted, clusters, base, noise, others, draws, rng)
     prior = cell.prior
@@ -399,7 +412,8 @@ def _resamples(
         # Losses redrawn around the fit would be pulled to the prior a second time if its mean were not redrawn so too.
         centre = prior.mean if scheme == "cluster" else point.theta
         prior = redrawn(prior, centre, noise_behind(point.delta), draws, rng)
-    how = {"scheme": scheme, "noise_run": noise.run, "noise_base": noise.base}
+    said = "seeds" if noise.of_seed and scheme == "two-level" else scheme
+    how = {"scheme": said, "noise_run": noise.run, "noise_base": noise.base, "noise_of_seed": noise.of_seed}
     return Redo(cell, point, made.y, made.weights, prior), made, how
 
 
@@ -413,7 +427,7 @@ def _two_stage(group: Group, factor: str, draws: int, seed: int) -> GroupFit:
             return GroupFit(group, "multiplicative", [], short, nothing, nothing, nothing, {"runs": len(group.frame)})
     point = solve(cell)
     rng = np.random.default_rng([seed, 0])
-    first = _with_draws([cell], [point], [_noise(cell, point)], [None], draws, [rng])[0]
+    first = _with_draws([cell], [point], _noises([cell], [point]), [None], draws, [rng])[0]
     if factor in STAGE_1:
         return first
     ours = _stage_2(axes(group, factor)[0], first, rng)

@@ -62,7 +62,7 @@ class GroupFit:
     Attributes:
         members: laws whose log forecasts are averaged with their weights; one member unless the law is ``auto``.
         run: drawn noise of log loss per run (B,).
-        base: drawn deviation of a new base (B,).
+        base: drawn deviation of a new base (B,), or of a new seed where the runs of a seed lie off together.
         strain: drawn error of extrapolation per unit of log reach (B,); 0 unless calibrated by ``auto``.
         diagnostics: objective, gradient, starts, resampling and whatever else explains the fit; JSON-able.
     """
@@ -155,7 +155,8 @@ class GroupFit:
             return out
         left = np.log(self.group.y) - self._log_curves(self.group.frame)
         for code in np.unique(asked):
-            runs = np.flatnonzero(seen == code)
+            # Where seeds are what runs share, a run that nobody made has one of its own.
+            runs = np.flatnonzero((seen == code) & (not self.diagnostics.get("noise_of_seed")))
             unit = self._unit_of_base(frame.iloc[np.flatnonzero(asked == code)[0]], seed)
             if len(runs):
                 blur = self.run**2 / len(runs)

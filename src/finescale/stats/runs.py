@@ -368,13 +368,33 @@ def curve_columns(frame: pd.DataFrame) -> list[str]:
 
 def _duplicates(frame: pd.DataFrame, places: Places) -> Iterator[Finding]:
     keys = [*curve_columns(frame), "examples"]
-    twice = frame.index[frame.duplicated([*keys, "loss"], keep=False)]
-    if len(twice):
-        yield Finding("duplicate", tuple(twice), f"{places(twice)} repeat another row entirely")
+    one = [*keys, "loss"]
+    twice = frame[frame.duplicated(one, keep=False)]
+    copies = twice.index[twice.duplicated(one) & _told_apart(twice)]
+    if len(copies):
+        what = f"{places(copies)} repeat a run that is there already: kept out of fits, since a run counts once"
+        yield Finding("repeated run", tuple(copies), what, True)
+    rest = twice.drop(copies)
+    alike = rest.index[rest.duplicated(one, keep=False)]
+    if len(alike):
+        what = f"{places(alike)} repeat another row and count as runs of their own: drop copies, or give each its seed"
+        yield Finding("duplicate", tuple(alike), what)
     if "seed" in frame:
-        clash = frame[frame.duplicated(keys, keep=False) & ~frame.duplicated([*keys, "loss"], keep=False)].index
+        clash = frame[frame.duplicated(keys, keep=False) & ~frame.duplicated(one, keep=False)].index
         if len(clash):
             yield Finding("conflict", tuple(clash), f"{places(clash)} are the same run with different losses")
+
+
+def _told_apart(twice: pd.DataFrame) -> pd.Series:
+    """Which rows (N,) would differ from the row they equal if they were a run of their own, as chance has it.
+
+    Losses of two runs do not agree to six digits; with a seed given, all of a row does not.
+    """
+    long = twice["loss"].map(lambda loss: float(f"{loss:.5g}") != loss).astype(bool)
+    if "seed" not in twice:
+        return long
+    words = twice.astype(str)
+    return long | (twice["seed"].notna() & words.duplicated(keep=False))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t
 
 from finescale import registry
 from finescale.errors import Fault, InputError, collecting
@@ -29,7 +30,7 @@ class Comparison:
         overall: one row per factor held out (``along``) and law that forecasts along it, best first: ``along, law,
             error`` (mean relative error of the held-out runs that every one of them forecast), ``coverage`` (of 90 %
             intervals), ``forecasts`` (held-out runs forecast), ``behind`` (error minus the best law's, with its 90 %
-            interval ``behind_low, behind_high`` by resampling curves).
+            interval ``behind_low, behind_high`` by Student's t over curves) and ``curves``, how many those are.
         groups: the same errors per group and ``along``, with the best law and a verdict each.
         held_out: every forecast behind them.
         verdict: a sentence for each factor held out; laws that forecast nothing along one are named, not ranked, and so
@@ -82,7 +83,7 @@ def compare(
     known = [part for part in parts if len(part)]
     if not any(part["median"].notna().any() for part in known):
         raise InputError(Fault("hold_out", "leaves no law enough runs to forecast anything", "hold out fewer levels"))
-    return _rank(pd.concat(known), groups, chosen, seed)
+    return _rank(pd.concat(known), groups, chosen)
 
 
 def _check_asked(hold_out: dict[str, int], names: tuple[str, ...]) -> None:
@@ -123,7 +124,7 @@ def _named(held: pd.DataFrame, law: str, names: tuple[str, ...], along: str, kep
     return held.assign(law=law, inside=inside, along=along, kept_out=kept_out, curve=_curve(held, names))
 
 
-def rank_tested(tested: dict[str, Fits], seed: int = 0) -> tuple[pd.DataFrame, str]:
+def rank_tested(tested: dict[str, Fits]) -> tuple[pd.DataFrame, str]:
     """Rank laws that were fitted without the same runs, as ``compare`` does, by how well they forecast those.
 
     Args:
@@ -146,7 +147,7 @@ def rank_tested(tested: dict[str, Fits], seed: int = 0) -> tuple[pd.DataFrame, s
     if held.empty:
         return pd.DataFrame(), "undecided: no law could forecast what was held out"
     keys = [name for name in ("run", "examples", "seed") if name in held]
-    ranked, verdict, _ = _ranked(held.assign(place=held[["curve", *keys]].astype(str).agg(" ".join, axis=1)), seed)
+    ranked, verdict, _ = rank_held(held.assign(place=held[["curve", *keys]].astype(str).agg(" ".join, axis=1)))
     return ranked, verdict
 
 
@@ -155,20 +156,20 @@ def _curve(held: pd.DataFrame, names: tuple[str, ...]) -> pd.Series:
     return held[known].astype(str).agg(" ".join, axis=1) if known else pd.Series("all", index=held.index)
 
 
-def _rank(held: pd.DataFrame, by: tuple[str, ...], laws: list[str], seed: int) -> Comparison:
+def _rank(held: pd.DataFrame, by: tuple[str, ...], laws: list[str]) -> Comparison:
     overall, groups, said = [], [], []
     refused = held["median"].isna()
     beyond, held = held.loc[refused, list(_BEYOND)].reset_index(drop=True), held[~refused].reset_index(drop=True)
     place = held["curve"] + " " + held["examples"].astype(str) + " " + held["kept_out"]
     for along, part in held.assign(place=place).groupby("along", sort=False):
-        ranked, verdict, _ = _ranked(part, seed)
+        ranked, verdict, _ = rank_held(part)
         overall.append(ranked)
         missing = [law for law in laws if law not in set(part["law"])]
         unranked = f" (not ranked there, since they forecast nothing: {', '.join(missing)})" if missing else ""
         said.append((str(along), f"{verdict}{unranked}{_refused(beyond[beyond['along'] == along])}"))
         for key, own in part.groupby(list(by), dropna=False) if by else [((), part)]:
             named = dict(zip(by, key, strict=True))
-            ranked, verdict, errors = _ranked(own, seed)
+            ranked, verdict, errors = rank_held(own)
             if len(ranked):
                 groups.append({**named, "along": along, "best": ranked["law"].iloc[0], "verdict": verdict, **errors})
     verdict = said[0][1] if len(said) == 1 else "; ".join(f"along {along}, {words}" for along, words in said)
@@ -186,41 +187,48 @@ def _refused(beyond: pd.DataFrame) -> str:
     return f" ({len(runs)} held-out run(s) beyond the reach of {whose} are not judged, the first {where})"
 
 
-def _ranked(part: pd.DataFrame, seed: int) -> tuple[pd.DataFrame, str, dict[str, float]]:
+def rank_held(part: pd.DataFrame) -> tuple[pd.DataFrame, str, dict[str, float]]:
     """Laws ranked along one factor, the verdict, and the mean error of each.
 
     Only runs that every law forecast are compared; a law that could not be fitted everywhere would else look good.
     """
     wide = part.pivot_table(index=["curve", "place"], columns="law", values="relative_error").dropna()
-    ranked = _overall(wide, part, seed) if len(wide) else pd.DataFrame()
+    ranked = _overall(wide, part) if len(wide) else pd.DataFrame()
     errors = {str(law): float(value) for law, value in wide.mean().items()}
     return ranked, _verdict(ranked, len(wide)), errors
 
 
-def _overall(wide: pd.DataFrame, held: pd.DataFrame, seed: int) -> pd.DataFrame:
+def _overall(wide: pd.DataFrame, held: pd.DataFrame) -> pd.DataFrame:
     error, along = wide.mean().sort_values(), str(held["along"].iloc[0])
     best = str(error.index[0])
-    rng = np.random.default_rng(seed)
-    # Forecasts of one curve err together; with fewer than three curves there is nothing better than its runs.
     judged = held[pd.MultiIndex.from_frame(held[["curve", "place"]]).isin(wide.index)]
-    curves = wide.groupby(level="curve").mean() if wide.index.get_level_values("curve").nunique() >= 3 else wide
-    picks = rng.integers(0, len(curves), (500, len(curves)))
+    # Forecasts of one curve err together: however many there are, it is curves that count.
+    curves = wide.groupby(level="curve").mean()
     rows = []
     for law, value in zip(map(str, error.index), error, strict=True):
-        gap = (curves[law] - curves[best]).to_numpy()
-        low, high = np.quantile(gap[picks].mean(axis=1), [0.05, 0.95])
         inside = judged.loc[judged["law"] == law, "inside"]
-        rows.append([along, law, value, float(inside.mean()), len(inside), value - error.iloc[0], low, high])
-    names = ["along", "law", "error", "coverage", "forecasts", "behind", "behind_low", "behind_high"]
+        bounds = _between(curves[law] - curves[best])
+        rows.append([along, law, value, float(inside.mean()), len(inside), value - error.iloc[0], *bounds, len(curves)])
+    names = ["along", "law", "error", "coverage", "forecasts", "behind", "behind_low", "behind_high", "curves"]
     return pd.DataFrame(rows, columns=names)
+
+
+def _between(gap: pd.Series) -> tuple[float, float]:
+    """90 % interval of the mean of gaps, one a curve, by Student's t; NaN of a single curve, which has no spread."""
+    if len(gap) < 2:
+        return float("nan"), float("nan")
+    width = float(t.ppf(0.95, len(gap) - 1)) * float(gap.std(ddof=1)) / np.sqrt(len(gap))
+    return float(gap.mean()) - width, float(gap.mean()) + width
 
 
 def _verdict(ranked: pd.DataFrame, runs: int) -> str:
     if runs < _FEWEST_RUNS:
         return f"undecided: {runs} held-out run(s) that every law forecast tell nothing; add sizes or curves"
     best, rest = ranked.iloc[0].to_dict(), ranked.iloc[1:]
-    ties = rest.loc[rest["behind_low"] <= 0, "law"].astype(str).tolist()
+    ties = rest.loc[~(rest["behind_low"] > 0), "law"].astype(str).tolist()
     if ties:
         said = f"{best['law']} errs least ({best['error']:.2%}), but the data cannot tell it from {', '.join(ties)}"
+        if best["curves"] < 2:
+            said += ": held-out runs of a single curve err together; compare over more bases, methods or tasks"
         return f"undecided: {said}"
     return f"{best['law']} forecasts best: {best['error']:.2%} mean relative error on held-out larger scales"

@@ -193,7 +193,8 @@ def more(
     # A draw of ``auto`` is off by one standardised error all along its curve, so that a difference of two of its points
     # would look surer than it is: what a new run may come to is held against the level that was fitted.
     runs, reach = fits.draws(frame, "run"), fits.reach(frame)
-    runs = runs * _unseen(noise, float(np.median(label.run)), runs.shape, fits.seed)
+    own = np.hypot(label.run, label.base) if label.diagnostics.get("noise_of_seed") else label.run
+    runs = runs * _unseen(noise, float(np.median(own)), runs.shape, fits.seed)
     now = float(fits.forecast(at, level, kind="curve")["median"].iloc[0])
     found = []
     for place, (n, factor) in enumerate(zip(asked, times, strict=True), start=1):
