@@ -69,6 +69,15 @@ def test_seeds_are_told_to_lie_off_together_one_time_in_ten_where_they_do_not() 
     assert np.mean([together([noise_of_repeats(one, cell, seed)]) for one in leaning]) > 0.9
 
 
+def test_one_method_does_not_overtake_itself_without_a_word_of_doubt() -> None:
+    twins = pd.concat([_table(1, 0.0, 0.005, stream=i).assign(method=name) for i, name in enumerate("ab")])
+    fits = fs.fit(twins, "power", by=["base", "method"], draws=100)
+    said = fs.critical_size(fits, "a", "b", at=pd.DataFrame({"base": sorted(twins["base"].unique())}))
+    overtakes = said[said["outcome"] == "overtakes"]
+    assert len(overtakes)  # draws of two noisy curves cross somewhere
+    assert overtakes["verdict"].str.contains(", if at all").all()
+
+
 def test_a_run_counts_once_however_often_a_table_has_it() -> None:
     once = _table(1, 0.0, 0.01).drop(columns="seed")
     thrice = pd.concat([once, once, once], ignore_index=True)
@@ -83,4 +92,6 @@ def test_equal_losses_of_few_digits_may_be_two_runs_unless_a_seed_says_otherwise
     assert len(fs.read_runs(runs).usable) == 5
     assert "drop copies" in str(fs.read_runs(runs))
     assert len(fs.read_runs(runs.assign(seed=0)).usable) == 4
-    assert len(fs.read_runs(runs.assign(seed=0, rate=[1.0, 1.0, 2.0, 1.0, 1.0])).usable) == 5
+    rates = runs.assign(seed=0, rate=[1.0, 1.0, 2.0, 1.0, 1.0])
+    assert len(fs.read_runs(rates).usable) == 5
+    assert len(fs.read_runs(rates.assign(loss=rates["loss"] / 3)).usable) == 5

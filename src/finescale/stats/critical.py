@@ -43,7 +43,8 @@ def critical_size(
         ``better_below, better_above`` (which method is better at the two ends, by most draws), ``sure_below,
         sure_above`` (share of draws that say so), ``several`` (share of draws that cross more than once), ``H, gamma,
         closed_form`` (Zhang et al. 2024, Eq. 3; NaN unless both laws are products with the same E), ``outcome``
-        (``overtakes``, ``none`` or ``undecided``) and ``verdict``, the same as a sentence.
+        (``overtakes``, ``none`` or ``undecided``) and ``verdict``, the same as a sentence, which says ``if at all``
+        of a method that overtakes in fewer draws than ``level``.
 
     Raises:
         InputError: ``between`` makes no groups, a group is unknown, or a factor is missing.
@@ -198,16 +199,17 @@ def _outcome(found: dict[str, Any], level: float) -> str:
 
 def _verdict(found: dict[str, Any], outcome: str, level: float) -> str:
     a, b, share = found["a"], found["b"], found["share"]
+    sure = min(found["sure_below"], found["sure_above"])
     span = f"{found['from']:,.0f} to {found['to']:,.0f} examples"
     if outcome == "overtakes":
         other = b if found["better_above"] == a else a
         low = f"{found['low']:,.0f}" if found["low"] > 0 else f"below {found['from']:,.0f}"
         high = f"{found['high']:,.0f}" if np.isfinite(found["high"]) else f"beyond {found['to']:,.0f}"
+        doubt = "" if min(share, sure) >= level else ", if at all"
         return (
-            f"{found['better_above']} overtakes {other} at {found['median']:,.0f} examples ({level:.0%} interval "
-            f"{low} to {high}; {share:.0%} of draws cross inside {span})."
+            f"{found['better_above']} overtakes {other} at {found['median']:,.0f} examples{doubt} "
+            f"({level:.0%} interval {low} to {high}; {share:.0%} of draws cross inside {span})."
         )
-    sure = min(found["sure_below"], found["sure_above"])
     if outcome == "none":
         worse = b if found["better_below"] == a else a
         said = f"{found['better_below']} beats {worse} throughout in {sure:.0%} of draws"

@@ -370,7 +370,7 @@ def _duplicates(frame: pd.DataFrame, places: Places) -> Iterator[Finding]:
     keys = [*curve_columns(frame), "examples"]
     one = [*keys, "loss"]
     twice = frame[frame.duplicated(one, keep=False)]
-    copies = twice.index[twice.duplicated(one) & _told_apart(twice)]
+    copies = twice.index[twice.duplicated(one) & _one_run(twice)]
     if len(copies):
         what = f"{places(copies)} repeat a run that is there already: kept out of fits, since a run counts once"
         yield Finding("repeated run", tuple(copies), what, True)
@@ -385,16 +385,15 @@ def _duplicates(frame: pd.DataFrame, places: Places) -> Iterator[Finding]:
             yield Finding("conflict", tuple(clash), f"{places(clash)} are the same run with different losses")
 
 
-def _told_apart(twice: pd.DataFrame) -> pd.Series:
-    """Which rows (N,) would differ from the row they equal if they were a run of their own, as chance has it.
+def _one_run(twice: pd.DataFrame) -> pd.Series:
+    """Which rows (N,) are the run that the row they equal is.
 
-    Losses of two runs do not agree to six digits; with a seed given, all of a row does not.
+    All of such a row is the same, and it gives its seed or a loss of six digits or more, which chance does not repeat.
+    Rows that differ elsewhere may be two settings with one outcome, as epochs that early stopping cut off.
     """
+    same = twice.astype(str).duplicated(keep=False)
     long = twice["loss"].map(lambda loss: float(f"{loss:.5g}") != loss).astype(bool)
-    if "seed" not in twice:
-        return long
-    words = twice.astype(str)
-    return long | (twice["seed"].notna() & words.duplicated(keep=False))
+    return same & (long | twice["seed"].notna() if "seed" in twice else long)
 
 
 @dataclass(frozen=True)

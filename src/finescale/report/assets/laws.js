@@ -266,7 +266,8 @@ function verdict(found, level) {
     const other = found.better_above === a ? b : a;
     const least = low > 0 ? grouped(low) : `below ${grouped(from)}`;
     const most = Number.isFinite(high) ? grouped(high) : `beyond ${grouped(to)}`;
-    return `${found.better_above} overtakes ${other} at ${grouped(found.median)} examples (${per_cent(level)} interval ` +
+    const doubt = Math.min(found.share, found.sure_below, found.sure_above) >= level ? "" : ", if at all";
+    return `${found.better_above} overtakes ${other} at ${grouped(found.median)} examples${doubt} (${per_cent(level)} interval ` +
       `${least} to ${most}; ${per_cent(found.share)} of draws cross inside ${span}).`;
   }
   const least = Math.min(found.sure_below, found.sure_above);
