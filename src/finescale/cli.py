@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from finescale import cli_engine, cli_exchange, cli_metrics, cli_own, cli_paper, cli_stats
-from finescale.errors import Fault, FinescaleError, InputError
+from finescale import cli_call, cli_engine, cli_exchange, cli_metrics, cli_own, cli_paper, cli_stats
+from finescale.cli_call import UsageError
+from finescale.errors import Fault, FinescaleError, InputError, collecting
 from finescale.terminal import InertConsole, out, say, told
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-UsageError: Any = typer.BadParameter.__base__  # typer has moved its click inside; this is the name in every version
 DEBUG = "FINESCALE_DEBUG"
 INTERRUPTED = 130
 PAGE = Path("report") / "index.html"
@@ -49,7 +49,7 @@ FolderOrFile = Annotated[
     typer.Argument(
         metavar="STUDY",
         help="the study's folder or URL, or a NAME.toml that says what it is",
-        parser=cli_engine.study_folder,
+        parser=cli_engine.study_at("a study's folder, or a NAME.toml"),
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
@@ -134,12 +134,10 @@ def run(
     only: cli_engine.Only = None,
 ) -> None:
     """Run what is not done yet; Ctrl-C is safe, and the same command continues. NAME.toml is run in the folder NAME."""
-    from finescale.study.config import read
-    from finescale.study.lock import read_study, refuse_what_cannot_run
+    from finescale.study.lock import read_study
     from finescale.study.place import settle
-    from finescale.study.run import memory_at
 
-    refuse_what_cannot_run(read(folder), memory_at(backend, address))
+    _refuse_what_cannot_run(folder, backend, address)
     folder = settle(folder)
     study = read_study(folder, told.print)
     _drive(study, workers, backend, address, only=cli_engine.chosen_runs(study, only))
@@ -149,13 +147,10 @@ def run(
 @app.command()
 def pilot(folder: FolderOrFile, workers: Workers = None, worth: cli_own.Worth = None, as_json: Json = False) -> None:
     """Run a pilot, or what is not done of it, and say what more data would bring by each method, and at what price."""
-    from finescale.study.config import read
-    from finescale.study.lock import open_study, read_study, refuse_what_cannot_run
+    from finescale.study.lock import open_study, read_study
     from finescale.study.place import settle
-    from finescale.study.run import memory_at
 
-    cli_own.check_worth(worth)
-    refuse_what_cannot_run(read(folder), memory_at("local", None))
+    _refuse_what_cannot_run(folder, "local", None, worth)
     folder = settle(folder)
     _drive(read_study(folder, told.print), workers)
     cli_own.print_answer(open_study(folder), worth, as_json)
@@ -191,10 +186,16 @@ def retry(
     address: cli_engine.Address = None,
 ) -> None:
     """Try failed steps again, and what waited for them, and nothing else."""
+    from finescale import registry
+    from finescale.study.config import read
     from finescale.study.lock import read_study
 
-    if not failed and not classes:
-        raise InputError(Fault("retry", "was not told what to try again", "--failed, or --class memory"))
+    with collecting() as faults:
+        if not failed and not classes:
+            faults.add("retry", "was not told what to try again", "--failed, or --class memory")
+        faults.tried(cli_engine.check_classes, classes)
+        faults.tried(registry.get, "backend", backend)
+        faults.tried(read, folder)
     study = read_study(folder, told.print)
     _drive(study, workers, backend, address, only=cli_engine.chosen_failures(study, classes))
 
@@ -237,7 +238,7 @@ app.command()(cli_paper.tables)
 app.command()(cli_paper.claims)
 app.command(name="import")(cli_exchange.import_)
 app.command()(cli_exchange.export)
-app.add_typer(cli_metrics.app, name="metrics")
+app.add_typer(cli_call.speak(cli_metrics.app), name="metrics")
 
 
 def _fit_study(folder: Path, level: float | None, as_json: bool) -> None:
@@ -291,12 +292,16 @@ def report(
 
     A study's page stands in its folder and is made as its study.toml says; the other options are for a table of runs.
     """
+    from finescale.study.lock import open_study
+
     if not target.is_dir():
         cli_stats.report_table(target, to, law or "auto", factor, column, hold_out, level or 0.9, seed or 0)
         return
     given = {"--law": law, "--factor": factor, "--column": column, "--hold-out": hold_out, "--seed": seed, "--out": to}
-    if named := [name for name, value in given.items() if value not in (None, [])]:
-        raise InputError(*(Fault(name, "is for a table of runs", "study.toml says it of a study") for name in named))
+    with collecting() as faults:
+        for name in (name for name, value in given.items() if value not in (None, [])):
+            faults.add(name, "is for a table of runs", "study.toml says it of a study")
+        faults.tried(open_study, target)
     cli_stats.write_report(_analysis(_opened(target, level)), target / PAGE)
 
 
@@ -346,7 +351,23 @@ def data(
     say(corpus.manifest if as_json else describe(corpus))
 
 
+cli_call.speak(app)
+
+
 # ----------------------------------------------------------------------------------------------------- what verbs share
+
+
+def _refuse_what_cannot_run(folder: Path, backend: str, address: str | None, worth: float | None = None) -> None:
+    """Refuse a study that cannot be carried out where it is to run; what is wrong with either is told together."""
+    from finescale.study.config import read
+    from finescale.study.lock import refuse_what_cannot_run
+    from finescale.study.run import memory_at
+
+    with collecting() as faults:
+        faults.tried(cli_own.check_worth, worth)
+        spec, have = faults.tried(read, folder), faults.tried(memory_at, backend, address)
+    assert spec is not None, "a study without faults has a spec"
+    refuse_what_cannot_run(spec, have)
 
 
 def _drive(

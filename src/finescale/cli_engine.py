@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from finescale.cli_call import table_place
 from finescale.errors import Fault, InputError, collecting, near, nearest
 from finescale.terminal import inert, out, say, told
 
@@ -16,25 +18,41 @@ if TYPE_CHECKING:
     from finescale.study.policy import Failure
 
 
-def study_folder(text: str) -> Path:
-    """The folder that a STUDY argument means: itself, or this machine's copy of the study at a URL, brought up to date.
+TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".json", ".gz")
+"""Endings of files, which no study's URL has."""
 
-    Raises:
-        InputError: there is no study at the URL.
+
+def study_at(wanted: str) -> Callable[[str], Path]:
+    """A reader of a STUDY argument: a place that is there, or this machine's copy of the study at a URL, up to date.
+
+    The reader raises ``InputError`` where there is nothing at the place, or no study at the URL.
     """
-    from finescale.study.remote import is_url, mirror
 
-    return mirror(text) if is_url(text) else Path(text)
+    def read(text: str) -> Path:
+        from finescale.stats.paths import there
+        from finescale.study.remote import is_url, mirror
+
+        if is_url(text) and text.casefold().endswith(TABLES):
+            raise InputError(Fault(text, "is the URL of a file, and a study is read from a URL alone", "download it"))
+        return mirror(text) if is_url(text) else there(Path(text), wanted)
+
+    return read
 
 
 Folder = Annotated[
     Path,
-    typer.Argument(metavar="STUDY", help="the study's folder or URL, which holds its study.toml", parser=study_folder),
+    typer.Argument(
+        metavar="STUDY",
+        help="the study's folder or URL, which holds its study.toml",
+        parser=study_at("a study's folder"),
+    ),
 ]
 StudyOrFile = Annotated[
     Path,
     typer.Argument(
-        metavar="STUDY|FILE", help="a study's folder or URL, or anybody's table of runs", parser=study_folder
+        metavar="STUDY|FILE",
+        help="a study's folder or URL, or anybody's table of runs",
+        parser=study_at("a study's folder or a table of runs"),
     ),
 ]
 Address = Annotated[str | None, typer.Option(help="the cluster to go to, for `--on ray`; by default one made here")]
@@ -48,23 +66,29 @@ SHORT = {"oom": "memory"}
 """Other names of classes of failure."""
 
 
+def check_classes(classes: list[str] | None) -> None:
+    """Refuse classes of failure that there are not.
+
+    Raises:
+        InputError: some are unknown; every one is listed.
+    """
+    from finescale.study.policy import CLASSES
+
+    with collecting() as faults:
+        for name in classes or ():
+            if SHORT.get(name, name) not in CLASSES:
+                faults.add(f"--class {name}", "is unknown", near(name, (*CLASSES, *SHORT)))
+
+
 def chosen_failures(study: Study, classes: list[str] | None) -> dict[str, Failure]:
     """Failed steps of a study by id, of some classes or all.
 
     Raises:
-        InputError: a class is unknown, or no step has failed that way.
+        InputError: no step has failed that way.
     """
-    from finescale.study.policy import CLASSES
     from finescale.study.run import state
 
     classes = [SHORT.get(name, name) for name in classes or ()]
-    faults = [
-        Fault(f"--class {name}", "is unknown", near(name, (*CLASSES, *SHORT)))
-        for name in classes
-        if name not in CLASSES
-    ]
-    if faults:
-        raise InputError(*faults)
     failed = state(study).failed
     found = {id: failure for id, failure in failed.items() if not classes or failure.kind in classes}
     if not found:
@@ -147,9 +171,18 @@ def table(
     probes: Annotated[bool, typer.Option("--probes", help="the long table of runs, probes and metrics")] = False,
     languages: Annotated[bool, typer.Option("--languages", help="one row per run and target language")] = False,
     rates: Annotated[bool, typer.Option("--rates", help="one row per trial of a learning-rate search")] = False,
-    to: Annotated[Path | None, typer.Option("--out", help="a .csv or .parquet file; by default CSV is printed")] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="PATH",
+            help="a .csv, .parquet or .jsonl file; by default CSV is printed",
+            parser=table_place,
+        ),
+    ] = None,
 ) -> None:
     """Hand out a study's table: one row per finished run; or one of the further tables that the options name."""
+    from finescale.exchange.tables import write_table
     from finescale.study import table as tables
     from finescale.study.languages import by_language
     from finescale.study.lock import open_study
@@ -157,19 +190,14 @@ def table(
     further = {"--probes": (probes, tables.probes), "--languages": (languages, by_language)}
     further |= {"--rates": (rates, tables.trials)}
     asked = [name for name, (wanted, _) in further.items() if wanted]
-    if len(asked) > 1:
-        raise InputError(Fault(", ".join(asked), f"are {len(asked)} tables", "ask for one of them"))
-    study = open_study(folder)
+    with collecting() as faults:
+        if len(asked) > 1:
+            faults.add(", ".join(asked), f"are {len(asked)} tables", "ask for one of them")
+        study = faults.tried(open_study, folder)
+    assert study is not None, "a study without faults is open"
     made = further[asked[0]][1] if asked else tables.table
     frame = made(study.store, study.plan)
     if to is None:
         print(inert(frame.to_csv(index=False)), end="")
-        return
-    if to.suffix not in (".csv", ".parquet"):
-        raise InputError(Fault(f"--out {to}", "is no kind of table", "name a .csv or a .parquet file"))
-    try:
-        frame.to_csv(to, index=False) if to.suffix == ".csv" else frame.to_parquet(to)
-    except OSError as error:
-        raise InputError(
-            Fault(f"--out {to}", f"cannot be written: {error}", "name a file in a folder that is")
-        ) from error
+    else:
+        write_table(frame, to)

@@ -11,16 +11,18 @@ import typer
 from rich.table import Table
 
 from finescale import cli_stats
-from finescale.errors import Fault, InputError
+from finescale.errors import Fault, InputError, collecting
 from finescale.terminal import out, say, told
 
 if TYPE_CHECKING:
     from finescale.study.estimate import Estimate
     from finescale.study.lock import Study
 
-Listed = Annotated[str, typer.Option("--models", help="hub ids at a revision, folders or packages, by commas")]
+Listed = Annotated[
+    str | None, typer.Option("--models", help="hub ids at a revision, folders or packages, by commas; needed")
+]
 Methods = Annotated[str | None, typer.Option("--methods", help="by commas; by default as many as a pilot holds")]
-Data = Annotated[Path, typer.Option("--data", help="JSONL, an example a line")]
+Data = Annotated[Path | None, typer.Option("--data", help="JSONL, an example a line; needed")]
 Template = Annotated[str | None, typer.Option(help="prompt with {fields}, where no layout is recognised")]
 Target = Annotated[str | None, typer.Option(help="field that holds the target, with --template")]
 Price = Annotated[float | None, typer.Option(help="USD for 1000 labelled examples")]
@@ -37,8 +39,8 @@ Json = cli_stats.Json
 
 def init(
     folder: Annotated[Path, typer.Argument(metavar="NAME", help="folder to make")],
-    data: Data,
-    models: Listed,
+    data: Data = None,
+    models: Listed = None,
     methods: Methods = None,
     dev: Annotated[Path | None, typer.Option(help="JSONL of its own to choose checkpoints by")] = None,
     test: Annotated[Path | None, typer.Option(help="JSONL of its own to judge by")] = None,
@@ -52,6 +54,7 @@ def init(
     """Look at a file of examples and write a commented study.toml for a pilot of 4 to 12 runs."""
     from finescale.study.propose import Wanted, propose
 
+    data = data or Path()  # told as missing with all else that is
     wanted = Wanted(data, listed(models), listed(methods), dev, test, template, target, price, hourly, chat)
     found = propose(folder, wanted, told_line)
     seen = [*found.seen.sentences(), *([found.reading] if found.reading else [])]
@@ -84,6 +87,7 @@ def estimate(
     as_json: Json = False,
 ) -> None:
     """Say what runs take here: memory by part, time from twenty real steps of each kind, price."""
+    from finescale.stats.paths import there
     from finescale.study.estimate import estimate as reckon
     from finescale.study.lock import read_study
     from finescale.study.propose import Wanted, propose
@@ -91,11 +95,10 @@ def estimate(
     given = {"--model": model, "--data": data}
     if folder is not None:
         beside = {**given, "--method": methods, "--template": template, "--target": target, "--hourly": hourly}
-        wrong = [name for name, value in beside.items() if value is not None]
-        if wrong:
-            raise InputError(
-                *(Fault(name, "stands beside a study, which says it itself", "leave it") for name in wrong)
-            )
+        with collecting() as faults:
+            for name in (name for name, value in beside.items() if value is not None):
+                faults.add(name, "stands beside a study, which says it itself", "leave it")
+            faults.tried(there, folder, "a study's folder")
         _print_estimate(reckon(read_study(folder, told_line), told_line), as_json)
         return
     if missing := [name for name, value in given.items() if value is None]:

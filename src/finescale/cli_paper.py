@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from finescale import cli_engine, cli_stats
-from finescale.errors import Fault, InputError, Refused
+from finescale.cli_call import file_of, pairs
+from finescale.errors import Fault, InputError, Refused, collecting
 from finescale.terminal import say, told
 
 if TYPE_CHECKING:
@@ -17,9 +18,17 @@ if TYPE_CHECKING:
 
     from finescale.stats.runs import Runs
 
-Probes = Annotated[Path | None, typer.Option("--probes", help="long table of probes beside a table of runs")]
-Level = Annotated[float, typer.Option(help="probability that an interval holds")]
-Draws = Annotated[int, typer.Option(help="refits behind every interval")]
+Probes = Annotated[
+    Path | None,
+    typer.Option(
+        "--probes",
+        metavar="PATH",
+        help="long table of probes beside a table of runs",
+        parser=file_of("a table of probes"),
+    ),
+]
+Level = Annotated[float, typer.Option(min=0.5, max=1, help="probability that an interval holds")]
+Draws = Annotated[int, typer.Option(min=20, help="refits behind every interval")]
 Json = cli_stats.Json
 OUT = Path("report") / "paper"
 
@@ -84,12 +93,14 @@ class Material:
 
 def _material(target: Path, probes: Path | None, column: list[str] | None) -> Material:
     """What there is to read of a study or of files; what a reader must know is told at once."""
-    from finescale.stats.paths import there
     from finescale.stats.runs import read_runs
 
-    if not there(target).is_dir():
-        table = read_runs(target, cli_stats.pairs(column, "--column"))
-        return Material(table, None if probes is None else read_frame(probes))
+    if not target.is_dir():
+        with collecting() as faults:
+            table = faults.tried(read_runs, target, faults.tried(pairs, column, "--column"))
+            told = None if probes is None else faults.tried(read_frame, probes)
+        assert table is not None, "a table without faults is read"
+        return Material(table, told)
     if probes is not None or column:
         raise InputError(Fault("--probes, --column", "are for a table of runs", "a study knows its own"))
     found = _study(target)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from finescale.cli_call import file_of, one_of, pair, pairs
 from finescale.core import FACTORS
 from finescale.errors import Fault, InputError, Refused, collecting
 from finescale.terminal import out, say, told
@@ -19,37 +19,67 @@ if TYPE_CHECKING:
     from finescale.stats.fits import Fits
     from finescale.study.analyse import Analysis
 
-File = Annotated[Path, typer.Argument(help="table of runs: CSV, TSV, Parquet or JSONL, one row per run")]
-Factor = Annotated[list[str] | None, typer.Option("--factor", help="factor besides examples; may be given again")]
-By = Annotated[list[str] | None, typer.Option("--by", help="column that makes groups; may be given again")]
-Rename = Annotated[list[str] | None, typer.Option("--column", help="rename, as their_name=canonical_name")]
-HoldOut = Annotated[list[str] | None, typer.Option("--hold-out", help="factor=levels kept out of the fit")]
-Seed = Annotated[int, typer.Option(help="seed of the resampling")]
-Json = Annotated[bool, typer.Option("--json", help="print JSON")]
-Law = Annotated[str, typer.Option(help="a law, or auto")]
-# What an option of fitting is where it may not be given at all: None, and the default is that of ``fit``.
-GivenLaw = Annotated[str | None, typer.Option("--law", help="a law, or auto (the default)")]
-GivenSeed = Annotated[int | None, typer.Option("--seed", help="seed of the resampling (default 0)")]
-Share = Annotated[list[str] | None, typer.Option("--share", help="parameter common to all groups")]
-Out = Annotated[Path | None, typer.Option("--out", help="write the fits, unrounded, to this JSON file")]
+
+def _laws() -> list[str]:
+    from finescale import registry
+
+    return [*registry.names("law"), "auto"]
 
 
-def pairs(given: list[str] | None, option: str) -> dict[str, str]:
-    """What was given as NAME=VALUE.
+def _hold_out(text: str) -> str:
+    _counts([text])
+    return text
+
+
+def _run_asked(text: str) -> str:
+    pairs(text.split(","), "--at")
+    return text
+
+
+def place_of_fits(text: str) -> Path:
+    """A file that fits can be written to.
 
     Raises:
-        InputError: something is not, or a name is given twice; every fault is listed.
+        InputError: its folder is not there, or it is a folder itself.
     """
-    wrong = [Fault(f"{option} {text!r}", "is not NAME=VALUE") for text in given or [] if text.count("=") != 1]
-    if wrong:
-        raise InputError(*wrong)
-    times = Counter(text.split("=")[0] for text in given or [])
-    twice = [name for name, count in times.items() if count > 1]
-    if twice:
-        raise InputError(
-            *(Fault(f"{option} {name}", f"is given {times[name]} times", "give it once") for name in twice)
-        )
-    return dict(text.split("=") for text in given or [])
+    path = Path(text)
+    if not path.parent.is_dir():
+        raise InputError(Fault(f"--out {text}", "is in a folder that is not there", "make it first"))
+    if path.is_dir():
+        raise InputError(Fault(f"--out {text}", "is a folder", "name a file in it: fits.json, say"))
+    return path
+
+
+_law = one_of("law", _laws)
+_rename = pair("--column")
+_file = file_of("a table of runs")
+File = Annotated[
+    Path,
+    typer.Argument(metavar="FILE", help="table of runs: CSV, TSV, Parquet or JSONL, one row per run", parser=_file),
+]
+Factor = Annotated[list[str] | None, typer.Option("--factor", help="factor besides examples; may be given again")]
+By = Annotated[list[str] | None, typer.Option("--by", help="column that makes groups; may be given again")]
+Rename = Annotated[
+    list[str] | None,
+    typer.Option("--column", metavar="TEXT", help="rename, as their_name=canonical_name", parser=_rename),
+]
+HoldOut = Annotated[
+    list[str] | None,
+    typer.Option("--hold-out", metavar="TEXT", help="factor=levels kept out of the fit", parser=_hold_out),
+]
+Seed = Annotated[int, typer.Option(help="seed of the resampling")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON")]
+Law = Annotated[str, typer.Option(metavar="TEXT", help="a law, or auto", parser=_law)]
+# What an option of fitting is where it may not be given at all: None, and the default is that of ``fit``.
+GivenLaw = Annotated[
+    str | None, typer.Option("--law", metavar="TEXT", help="a law, or auto (the default)", parser=_law)
+]
+GivenSeed = Annotated[int | None, typer.Option("--seed", help="seed of the resampling (default 0)")]
+Share = Annotated[list[str] | None, typer.Option("--share", help="parameter common to all groups")]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="PATH", help="write the fits, unrounded, to this JSON file", parser=place_of_fits),
+]
 
 
 def _counts(given: list[str] | None) -> dict[str, int]:
@@ -116,12 +146,14 @@ def report_table(
     from finescale.study.of_table import analyse_table
 
     page = page or file.parent / f"{file.stem}-report" / "index.html"
-    _check_page(page)
-    counts = _counts(hold_out) if hold_out else None
-    runs = read_runs(file, pairs(column, "--column"))
+    with collecting() as faults:
+        faults.tried(_check_page, page)
+        counts, columns = faults.tried(_counts, hold_out), faults.tried(pairs, column, "--column")
+        runs = faults.tried(read_runs, file, columns)
+    assert runs is not None, "a table without faults is read"
     for finding in runs.findings:
         told.print(f"note: {finding}", soft_wrap=True)
-    found = analyse_table(runs, file.name, law, factor, counts, level, seed)
+    found = analyse_table(runs, file.name, law, factor, counts or None, level, seed)
     write_report(found, page)
 
 
@@ -162,12 +194,15 @@ def _held_out(held: pd.DataFrame) -> str:
 
 def forecast(
     file: File,
-    at: Annotated[list[str], typer.Option("--at", help="a run to forecast: examples=20000,method=lora,…")],
+    at: Annotated[
+        list[str],
+        typer.Option("--at", metavar="TEXT", help="a run to forecast: examples=20000,method=lora,…", parser=_run_asked),
+    ],
     law: GivenLaw = None,
     factor: Factor = None,
     by: By = None,
     column: Rename = None,
-    level: Annotated[float, typer.Option(help="probability that the interval holds")] = 0.9,
+    level: Annotated[float, typer.Option(min=0, max=1, help="probability that the interval holds")] = 0.9,
     seed: GivenSeed = None,
     as_json: Json = False,
 ) -> None:
@@ -228,7 +263,10 @@ def _typed(text: str, value: Any) -> bool:
 
 def compare(
     file: File,
-    law: Annotated[list[str] | None, typer.Option("--law", help="a law to compare; may be given again")] = None,
+    law: Annotated[
+        list[str] | None,
+        typer.Option("--law", metavar="TEXT", help="a law to compare; may be given again", parser=_law),
+    ] = None,
     factor: Factor = None,
     by: By = None,
     column: Rename = None,

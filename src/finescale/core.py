@@ -115,10 +115,11 @@ class TaskSpec(Noun):
     max_target_tokens: PositiveInt
     languages: tuple[str, ...] = Field(default=(), description="target languages, for a task that mixes several")
     chat: bool = Field(default=False, description="whether examples are written by the model's own chat template")
+    rendering: str = Field(default="", description="identity of that template and of the day it is told")
 
     @model_serializer(mode="wrap")
     def _plain(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _without(dump(self), "chat", False)
+        return _without(_without(dump(self), "chat", False), "rendering", "")
 
 
 class ProbeSpec(Noun):

@@ -6,10 +6,14 @@ Exit codes of the command line follow the class: 1 your input, 2 our fault, 3 re
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+Made = TypeVar("Made")
+Given = ParamSpec("Given")
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,14 @@ class Faults:
 
     def add(self, where: str, what: str, fix: str = "") -> None:
         self.found.append(Fault(where, what, fix))
+
+    def tried(self, do: Callable[Given, Made], *given: Given.args, **named: Given.kwargs) -> Made | None:
+        """What ``do`` makes of what is given, or None with its faults noted."""
+        try:
+            return do(*given, **named)
+        except InputError as error:
+            self.found += error.faults
+            return None
 
     def __iter__(self) -> Iterator[Fault]:
         return iter(self.found)

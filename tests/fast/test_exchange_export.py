@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from finescale.cli import call
 from finescale.errors import InputError, Refused
 from finescale.exchange.ask import Ask
 from finescale.exchange.gather import import_runs
-from finescale.exchange.hand_on import exporter, handed, names
+from finescale.exchange.hand_on import Handed, exporter, handed, names
 from finescale.exchange.tables import write_table
 
 ODD = "任务 “ü”, |a|=b; <b>"
@@ -122,13 +124,49 @@ def test_what_cannot_be_handed_on_is_refused(tmp_path: Path, capsys) -> None:
         exporter("card").write(runs().assign(flag="diverged"), "t", str(tmp_path / "card.md"))
 
 
-@pytest.mark.parametrize("tool", ["table", "card", "wandb"])
-def test_a_folder_that_is_not_there_is_named(tool: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip({"card": "huggingface_hub", "wandb": "wandb"}.get(tool, "pandas"))
-    table = tmp_path / "runs.csv"
-    table.write_text("examples,loss\n10,3\n20,2\n40,1\n")
-    assert call(["export", tool, str(table), "--to", str(tmp_path / "no" / "where.csv")]) == 1
-    assert "is in a folder that is not there — make it first" in " ".join(capsys.readouterr().err.split())
+@pytest.mark.parametrize("tool", ["card", "mlflow", "table", "wandb"])
+def test_a_place_that_cannot_be_is_named_before_runs_are_written(
+    tool: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.csv").mkdir()
+    (tmp_path / "b.csv").write_text("mine")
+    (tmp_path / "no-runs.csv").write_text("loss\n")
+    before = sorted(tmp_path.rglob("*"))
+    wrong = {"no/where.csv": "is in a folder that is not there — make it first"}
+    wrong |= {"a.csv": "is a folder"} if tool in ("card", "table") else {"b.csv": "is a file — name a folder"}
+    for name, says in wrong.items():
+        assert call(["export", tool, str(tmp_path / "no-runs.csv"), "--to", str(tmp_path / name)]) == 1
+        said = " ".join(capsys.readouterr().err.split())
+        assert says in said
+        assert "column 'examples': is missing" in said, "every fault at once"
+        assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("tool", ["mlflow", "wandb"])
+def test_an_export_that_is_ended_half_way_leaves_what_was_there(
+    tool: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip(tool)
+    place = tmp_path / "tracked"
+    for earlier in (0, 5):
+        module = import_module(f"finescale.exchange.exporters.{tool}")
+        whole = module.handed
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "handed", lambda frame, whole=whole: half(whole(frame)))
+            with pytest.raises(KeyboardInterrupt):
+                exporter(tool).write(runs(), "numbers", str(place))
+        found = import_runs(tool, [place], Ask(take="last")).runs.usable if earlier else ()
+        assert len(found) == earlier
+        assert [path.name for path in tmp_path.iterdir()] == (["tracked"] if earlier else [])
+        exporter(tool).write(runs(), "numbers", str(place))
+    assert len(import_runs(tool, [place], Ask(take="last")).runs.usable) == 10
+    assert len(list(place.rglob("offline-run-*" if tool == "wandb" else "metrics"))) >= 10
+    assert not [path for path in place.rglob("meta.yaml") if ".part" in path.read_text()]
+
+
+def half(given: list[Handed]) -> Iterator[Handed]:
+    yield from given[:2]
+    raise KeyboardInterrupt
 
 
 def test_every_exporter_says_what_it_is() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from finescale.lab import checkpoint, prepare, splits, steps
 from finescale.lab.chat import Chat, chat_of
 from finescale.lab.packing import Example
 from finescale.lab.tasks import Rendered
-from finescale.study import config, lock, propose
+from finescale.study import config, lock, propose, worker
 from finescale.study.files import paths_by_task
 from finescale.study.propose import Wanted
 
@@ -25,6 +26,8 @@ TEMPLATE = (
     "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system here') }}{% endif %}"
     "[{{ m.role }}] {{ m.content }}<|end|>\n{% endfor %}{% if add_generation_prompt %}[assistant] {% endif %}"
 )
+OTHER = TEMPLATE.replace("[", "(")
+DATED = "{% if strftime_now is defined %}{{ strftime_now('%d %b %Y') }} {% endif %}" + TEMPLATE
 TURNS = (("user", "Capital of Germany?"), ("assistant", "Berlin."), ("user", "Of «China»?"))
 
 
@@ -44,8 +47,8 @@ def chat(template: str = TEMPLATE) -> Chat:
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Folders of models without a chat template, with one, and with another."""
     home = tmp_path_factory.mktemp("models")
-    for name, template in (("plain", None), ("chat", TEMPLATE), ("other", TEMPLATE.replace("[", "("))):
-        local_hub.save(home / name, "llama")
+    for seed, (name, template) in enumerate((("plain", None), ("chat", TEMPLATE), ("other", OTHER))):
+        local_hub.save(home / name, "llama", seed)
         tokenizer(template).save_pretrained(home / name)
     return {name: str(home / name) for name in ("plain", "chat", "other")}
 
@@ -185,3 +188,65 @@ def test_a_ladders_rungs_have_no_template(data: Path, tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match=r"tasks\.talk\.chat: is for published models"):
         config.read(tmp_path)
+
+
+def test_a_template_that_writes_the_day_is_told_the_same_one_every_day() -> None:
+    ((told, prompt, _),) = chat(DATED).encode([Rendered("2 + 2?", "4")], "task 'x'")
+    assert told.prompt == "26 Jul 2024 [user] 2 + 2?<|end|>\n[assistant] "
+    assert tokenizer().decode(prompt) == told.prompt
+    assert chat(DATED).dated
+    assert not chat().dated
+
+
+def test_models_that_write_conversations_otherwise_are_refused_before_anything_is_run(
+    models: dict[str, str], data: Path, tmp_path: Path
+) -> None:
+    folder = propose.propose(tmp_path / "mine", Wanted(data, (models["chat"],), ("lora",))).folder
+    path = folder / "study.toml"
+    text = path.read_text()
+    path.write_text(text.replace(json.dumps(models["chat"]), json.dumps([models["chat"], models["other"]])[1:-1]))
+    assert len(config.read(folder).base.models) == 2
+    for read in (lock.preview, lock.read_study):
+        with pytest.raises(InputError, match="other: has another chat template than"):
+            read(folder)
+    path.write_text(text.replace("chat     = true\n", "").replace(models["chat"], models["other"]))
+    assert lock.preview(folder).digests.chat == ""
+
+
+def test_the_lock_holds_what_rows_are_written_by_and_another_template_makes_other_rows(
+    models: dict[str, str], data: Path, tmp_path: Path
+) -> None:
+    folder = propose.propose(tmp_path / "mine", Wanted(data, (models["chat"],), ("lora",))).folder
+    study = lock.read_study(folder)
+    assert study.digests.chat == chat().identity() != chat(DATED).identity()
+    lock.write_lock(study)
+    assert lock.open_study(folder).digests == study.digests
+    other = replace(study, digests=study.digests.model_copy(update={"chat": chat(OTHER).identity()}))
+    (told,) = lock.changes(other)
+    assert told.startswith("digests.chat: ")
+    for kind in ("data", "rate", "run"):
+        assert {step.id for step in study.plan.of(kind)}.isdisjoint(step.id for step in other.plan.of(kind))
+    assert [one.id for one in study.plan.of("base")] == [one.id for one in other.plan.of("base")]
+    step = other.plan.of("data")[0]
+    lock.write_lock(other)
+    other.store.begin(step)
+    with pytest.raises(InputError, match="has changed since the study was planned"):
+        worker.execute(folder, other.store.part(step), lambda *told: None)
+
+
+def test_a_template_of_ones_own_is_the_users_turn_and_is_not_left_out_of_conversations(
+    models: dict[str, str], data: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "sums.jsonl"
+    path.write_text("".join(json.dumps({"n": str(n), "twice": str(2 * n)}) + "\n" for n in range(160)))
+    wanted = Wanted(path, (models["chat"],), ("lora",), template="{n} twice?", target="twice", chat=True)
+    study = lock.preview(propose.propose(tmp_path / "a", wanted).folder)
+    (out := tmp_path / "prepared").mkdir()
+    given = steps.words(models["chat"], out)
+    spec: Any = study.plan.of("data")[0].spec
+    steps.prepare(spec, out, paths_by_task(study.spec.tasks, tmp_path / "a"), lambda done: None, given)
+    text = prepare.load_text(out, "sums", "test").iloc[0]
+    assert text["prompt"] == f"[user] {text['source']} twice?<|end|>\n[assistant] "
+    wanted = replace(wanted, data=data, template="{prompt}\nAnswer:", target="completion")
+    with pytest.raises(InputError, match=r"tasks\.talk\.template: would be left out.*tasks\.talk\.chat = true"):
+        propose.propose(tmp_path / "b", wanted)

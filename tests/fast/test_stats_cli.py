@@ -104,7 +104,7 @@ def test_options_that_would_have_no_effect_are_faults(ranks: str, tmp_path) -> N
 def test_fits_that_cannot_be_written_say_where_and_leave_nothing(ranks: str, tmp_path, capsys) -> None:
     words = ["fit", ranks, "--by", "rank", "--law", "power", "--out"]
     assert call([*words, str(tmp_path / "none" / "fits.json")]) == 1
-    assert "name a file in a folder that is there" in capsys.readouterr().err
+    assert "is in a folder that is not there" in capsys.readouterr().err
     (tmp_path / "folder").mkdir()
     assert call([*words, str(tmp_path / "folder")]) == 1
     assert [one.name for one in tmp_path.iterdir()] == ["folder"]

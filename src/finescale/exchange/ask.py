@@ -14,8 +14,9 @@ import pandas as pd
 from finescale.core import FACTORS
 from finescale.errors import Fault, Faults, InputError, collecting, near
 from finescale.exchange.found import Fact, Found, number
+from finescale.stats.load import load_frame
 from finescale.stats.logs import better_when_higher
-from finescale.stats.runs import CANONICAL, load_frame, size
+from finescale.stats.runs import CANONICAL, size
 
 NUMBERS = frozenset({*FACTORS, "loss", "seed"})
 ERROR = re.compile(r"(?P<top>100|1)\s*-\s*(?P<metric>\S.*)")

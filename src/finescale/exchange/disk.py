@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 from finescale.errors import Fault, InputError
+from finescale.stats.load import load_frame
 from finescale.stats.paths import there
-from finescale.stats.runs import load_frame
 
 MOST_BYTES = 256 * 2**20
 """A larger file is not one that these tools write for one run."""

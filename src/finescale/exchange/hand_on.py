@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -30,12 +33,14 @@ class Exporter:
     Attributes:
         name: as ``finescale export NAME`` has it.
         summary: what it writes, in a few words.
+        check: looks at a place before any run is read; raises ``InputError`` where nothing can be written to it.
         write: writes a table of runs under a title to a place, and says what it wrote; raises ``Refused`` where the
             tool is not installed and ``InputError`` where nothing can be written.
     """
 
     name: str
     summary: str
+    check: Callable[[str], object]
     write: Callable[[pd.DataFrame, str, str], str]
 
 
@@ -103,6 +108,36 @@ def check_place(to: str) -> Path:
     if not path.parent.is_dir():
         raise InputError(Fault(to, "is in a folder that is not there", "make it first"))
     return path
+
+
+def check_folder(to: str) -> Path:
+    """The folder to write to.
+
+    Raises:
+        InputError: it is a file, or the folder it would be in is not there.
+    """
+    path = check_place(to)
+    if path.exists() and not path.is_dir():
+        raise InputError(Fault(to, "is a file", "name a folder"))
+    return path
+
+
+@contextmanager
+def aside_of(folder: Path) -> Iterator[Path]:
+    """A hidden folder beside one that is to be written; what is still in it at the end is thrown away.
+
+    Raises:
+        InputError: no folder can be made there.
+    """
+    try:
+        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.resolve().parent))
+    except OSError as error:
+        what = f"cannot be written to {folder.parent}: {error.strerror}"
+        raise InputError(Fault(str(folder), what, "name another folder")) from error
+    try:
+        yield aside
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def lacking(tool: str, package: str) -> Refused:

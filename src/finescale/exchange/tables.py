@@ -32,12 +32,14 @@ def check_table(path: Path, sources: Sequence[Path] = (), option: str = "--out")
     """Refuse a place where no table can be written, before anything is read; ``option`` is what named it.
 
     Raises:
-        InputError: another kind of file, a folder that is not there, or one of the sources.
+        InputError: another kind of file, a folder or in one that is not there, or one of the sources.
     """
     if path.suffix not in WRITERS:
         raise InputError(Fault(f"{option} {path}", "is no kind of table", near(path.suffix, WRITERS)))
     if not path.parent.is_dir():
         raise InputError(Fault(f"{option} {path}", "is in a folder that is not there", "make it first"))
+    if path.is_dir():
+        raise InputError(Fault(f"{option} {path}", "is a folder", f"name a file in it: runs{path.suffix}, say"))
     if path.resolve() in {source.resolve() for source in sources}:
         raise InputError(Fault(f"{option} {path}", "is what is read", "name another file"))
 

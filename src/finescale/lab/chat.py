@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from finescale.core import fingerprint
 from finescale.errors import Fault, Faults, InputError
 from finescale.lab.tasks import Rendered
 
 MOST_FAULTS = 5
+DAY = date(2024, 7, 26)
+"""Today, to a template that asks: rows would else depend on the day they are made. Llama 3.1's own without a clock."""
 Ids = NDArray[np.uint32]
 
 
@@ -34,6 +38,15 @@ class Chat:
     def template(self) -> str:
         """The template's own text."""
         return str(self.tokenizer.get_chat_template())
+
+    @property
+    def dated(self) -> bool:
+        """Whether the template asks what day it is."""
+        return "strftime_now" in self.template
+
+    def identity(self) -> str:
+        """What rows are written by: the template, and the day that it is told."""
+        return fingerprint({"template": self.template, "day": DAY.isoformat()})
 
     def encode(self, rows: Sequence[Rendered], where: str) -> list[tuple[Rendered, Ids, Ids]]:
         """Rows with the prompt as the model is given it, and the tokens of prompts and targets.
@@ -72,13 +85,16 @@ class Chat:
             raise ValueError(f"spells the special token {min(spelled)!r}, which the chat template would make it")
         answer = {"role": "assistant", "content": row.target}
         try:
-            prompt = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-            whole = self.tokenizer.apply_chat_template([*turns, answer], tokenize=False)
+            prompt = self._render(turns, add_generation_prompt=True)
+            whole = self._render([*turns, answer])
         except Exception as error:  # a template is a program of the model's maker, which raises what it likes
             raise ValueError(f"the chat template refuses it: {' '.join(str(error).split())[:120]}") from error
         if not whole.startswith(prompt) or row.target not in whole[len(prompt) :]:
             raise ValueError("the chat template writes it otherwise once it is answered, so its answer has no place")
         return prompt, whole[len(prompt) :].rstrip()
+
+    def _render(self, turns: list[dict[str, str]], **how: bool) -> str:
+        return str(self.tokenizer.apply_chat_template(turns, tokenize=False, strftime_now=DAY.strftime, **how))
 
     def _ended(self, ids: list[int]) -> Ids:
         """A target's tokens to its first end-of-text token."""

@@ -88,11 +88,14 @@ def marks(found: Any) -> Marks:
     return Marks(tuple(before), found.eos_token_id, chat_of(found))
 
 
-def same_chat(models: Mapping[str, bool]) -> None:
+def same_chat(models: Mapping[str, bool]) -> str:
     """See to it that models write conversations alike.
 
     Args:
         models: by name, whether the code that a model brings is trusted.
+
+    Returns:
+        The identity of how they do.
 
     Raises:
         InputError: a model cannot be had, or has no chat template, or one unlike that of another.
@@ -105,6 +108,9 @@ def same_chat(models: Mapping[str, bool]) -> None:
                 faults.add(name, "has no chat template", "leave chat out of the tasks, or this model of the study")
             elif (other := chats[first]) is not None and chat.template != other.template:
                 faults.add(name, f"has another chat template than {first}", "make a study of each")
+    found = chats[first]
+    assert found is not None, "models without faults have a template"
+    return found.identity()
 
 
 def settle(name: str, out: Path, trust: bool = False) -> float:

@@ -8,6 +8,7 @@ last assistant turn is the target, what comes before it the prompt. The layouts 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,7 @@ from finescale.lab.tasks import LANGUAGE, nothing_in, template_fields
 
 ROLES = {"system": "System", "user": "User", "assistant": "Assistant"}
 MOST_LISTED = 3
+NAMES = {int: "a number", float: "a number", bool: "true or false", list: "a list", dict: "an object"}
 _HALF = "has half a character (a lone surrogate, \\ud800 to \\udfff)"
 
 
@@ -68,6 +70,13 @@ def is_conversation(template: str | None, target: str | None) -> bool:
     return (template, target) == (LAYOUTS[0].template, LAYOUTS[0].target)
 
 
+def leaves_out_template(path: Path, form: Form) -> bool:
+    """Whether a chat template would write rows of a file without a word of the form's own template."""
+    if is_conversation(form.template, form.target):
+        return False
+    return any(isinstance(row, dict) and _messages(row, set(form.fields)) is not None for _, row in lines(path))
+
+
 def digest(paths: Mapping[str, Path]) -> str:
     """Identity of files by split: over their content, never their paths."""
     return fingerprint({split: sha256_of(path) for split, path in paths.items()})
@@ -89,11 +98,22 @@ def lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
 def _object(line: str) -> dict[str, Any] | str:
     try:
         row: Any = json.loads(line)
-    except (ValueError, RecursionError):
-        return "is not JSON"
+    except RecursionError:
+        return "is not JSON: it is nested too deep"
+    except ValueError as error:
+        return f"is not JSON: {_reason(error, line)}"
     if not isinstance(row, dict):
         return "is not a JSON object"
     return row if all(map(_encodes, row)) else f"{_HALF} in a column's name"
+
+
+def _reason(error: ValueError, line: str) -> str:
+    """Why a line cannot be read, and where in it."""
+    if not isinstance(error, json.JSONDecodeError):
+        return str(error)
+    said = error.msg[:1].lower() + error.msg[1:].removesuffix(" starting at").removesuffix(" at")
+    comma = re.match(r".*,\s*$", line[: error.pos]) and line[error.pos : error.pos + 1] in ("}", "]")
+    return f"{'a comma before a closing bracket' if comma else said} at character {error.pos + 1}"
 
 
 def fields_of(row: Mapping[str, Any], form: Form) -> dict[str, Any]:
@@ -115,10 +135,16 @@ def fields_of(row: Mapping[str, Any], form: Form) -> dict[str, Any]:
     if not empty and nothing_in(shown, fields):
         empty = list(shown)
     if empty:
-        raise ValueError(f"has no text in {', '.join(empty)}")
+        raise ValueError(f"has no text in {', '.join(empty)}{_kinds_of(fields, empty)}")
     if broken := [name for name in form.fields if not _encodes(fields[name])]:
         raise ValueError(f"{_HALF} in {', '.join(broken)}")
     return fields
+
+
+def _kinds_of(fields: Mapping[str, Any], names: list[str]) -> str:
+    """What is in fields that hold something else than text; nothing where all are empty or left out."""
+    kinds = {name: NAMES[type(fields[name])] for name in names if type(fields.get(name)) in NAMES}
+    return f" ({', '.join(f'{name} is {kind}' for name, kind in kinds.items())})" if kinds else ""
 
 
 def _encodes(text: str) -> bool:
@@ -217,7 +243,10 @@ def _layout(row: Mapping[str, Any]) -> Layout | str:
     fits = [layout for layout in LAYOUTS if set(layout.columns) <= row.keys()]
     lists = isinstance(row.get("prompt"), list)
     fits = [one for one in fits if one.columns[0] != "prompt" or (one is LAYOUTS[1]) == lists]
-    return fits[0] if len(fits) == 1 else ", ".join(map(str, row)) or "(none)"
+    if len(fits) == 1:
+        return fits[0]
+    named = (f"{name} (an object)" if isinstance(value, dict) else name for name, value in row.items())
+    return ", ".join(named) or "(none)"
 
 
 def _listed(numbers: list[int]) -> str:

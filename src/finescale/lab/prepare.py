@@ -24,6 +24,7 @@ from tokenizers import Tokenizer
 from finescale.core import DataSpec, ProbeSpec, TaskSpec
 from finescale.errors import Fault, Faults, InputError
 from finescale.lab import corpora, probes, tokenizer
+from finescale.lab.chat import DAY
 from finescale.lab.duplicates import overlaps
 from finescale.lab.pools import SPLITS, Pool, pool
 from finescale.lab.splits import Encoded, Ids, narrow, write_sets
@@ -158,6 +159,8 @@ def _task(
         kept = _kept(rows, (task.max_source_tokens, task.max_target_tokens), wanted)
         facts[split] = _counts(where, split, rows, kept, wanted, findings)
         sets[split] = kept[1]
+    if task.chat and marks.chat is not None and marks.chat.dated:
+        findings.append(f"{where}: the chat template writes the day, which is {DAY:%d %B %Y} in every row")
     removed = found.facts.get("duplicates", {})
     if gone := sum(count for key, count in removed.items() if key != "within train"):
         findings.append(f"{where}: {gone} rows that repeat a held-out example were left out")

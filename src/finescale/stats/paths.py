@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from finescale.errors import Fault, InputError, nearest_path
+
+URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+"""How a URL begins; a path made of one has lost a stroke."""
 
 
 def there(path: Path, wanted: str = "a study's folder or a table of runs") -> Path:
@@ -15,6 +19,8 @@ def there(path: Path, wanted: str = "a study's folder or a table of runs") -> Pa
     """
     if path.exists():
         return path
+    if URL.match(str(path)):
+        raise InputError(Fault(str(path), "is a URL, and only files that are here are read", "download it"))
     what = "is not there" if path.parent.is_dir() else "is not there, nor is the folder it would be in"
     alike = nearest_path(path)
     raise InputError(Fault(str(path), what, f"give {wanted}" if alike is None else f"did you mean {str(alike)!r}?"))
@@ -27,6 +33,7 @@ def file_there(path: Path, wanted: str = "a table of runs") -> Path:
         InputError: nothing is, or a folder.
     """
     if there(path, wanted).is_dir():
-        way = f"finescale table {path} --out runs.csv writes the runs of a study"
-        raise InputError(Fault(str(path), "is a folder", f"give {wanted}; {way}"))
+        of_a_study = (path / "study.toml").exists()
+        way = f"; finescale table {path} --out runs.csv writes the runs of a study" if of_a_study else ""
+        raise InputError(Fault(str(path), "is a folder", f"give {wanted}{way}"))
     return path

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from finescale.core import FACTORS
-from finescale.errors import Fault, Faults, InputError, collecting, near, nearest
+from finescale.errors import Faults, collecting, near, nearest
 from finescale.stats import units
+from finescale.stats.load import load_frame
 from finescale.stats.logs import better_when_higher, floats, log_in
-from finescale.stats.paths import file_there
 
 # A table made of copies would say so thousands of times.
 _MOST_COPIES = 20
@@ -25,12 +25,6 @@ CANONICAL = (*KEYS, *FACTORS, "loss", "seed")
 # Sizes as people write them: 1,000 and 160M and 1.4B.
 _WRITTEN = re.compile(r"\s*(\d+(?:\.\d*)?|\d{1,3}(?:,\d{3})+)\s*([kmbgt]?)\s*", re.IGNORECASE)
 _LETTERS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12}
-_READERS: dict[str, Any] = {
-    ".csv": pd.read_csv,
-    ".tsv": lambda path: pd.read_csv(path, sep="\t"),
-    ".parquet": pd.read_parquet,
-    ".jsonl": lambda path: pd.read_json(path, lines=True, precise_float=True),
-}
 
 
 @dataclass(frozen=True)
@@ -115,7 +109,7 @@ def read_runs(source: str | Path | pd.DataFrame, columns: dict[str, str] | None 
     frame = load_frame(source)
     _check_renames(frame, columns or {})
     frame = _with_unit(frame, columns or {}).rename(columns=columns or {}).reset_index(drop=True)
-    places = Places() if isinstance(source, pd.DataFrame) else _PLACES.get(Path(source).suffix, Places())
+    places = Places() if isinstance(source, pd.DataFrame) else _PLACES.get(Path(source).suffix.lower(), Places())
     frame, written = _sizes(frame)
     with collecting() as faults:
         _check_columns(frame, places, faults)
@@ -171,42 +165,6 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def load_frame(source: str | Path | pd.DataFrame) -> pd.DataFrame:
-    """The table as it stands, whatever its columns: CSV, TSV, Parquet or JSONL.
-
-    Raises:
-        InputError: there is no such file, or it cannot be read.
-    """
-    if isinstance(source, pd.DataFrame):
-        return source.copy()
-    if not isinstance(source, str | Path):
-        what = f"is a {type(source).__name__}, not a table of runs"
-        raise InputError(Fault("runs", what, "give a file, a pandas DataFrame or what read_runs returned"))
-    path = file_there(Path(source))
-    if path.suffix not in _READERS:
-        raise InputError(
-            Fault(str(path), f"cannot read {path.suffix or 'a file without a suffix'}", near(path.suffix, _READERS))
-        )
-    try:
-        frame: pd.DataFrame = _READERS[path.suffix](path)
-    except Exception as error:  # parsers meet a damaged file with whatever they stumble on first
-        what = f"cannot be read: {type(error).__name__}: {error}"
-        raise InputError(Fault(str(path), what, f"check that it is {path.suffix[1:]}")) from error
-    _check_separator(path, frame)
-    return frame
-
-
-def _check_separator(path: Path, frame: pd.DataFrame) -> None:
-    """Refuse a CSV file whose columns were not told apart, as spreadsheets in much of Europe write it."""
-    head = str(frame.columns[0]) if len(frame.columns) else ""
-    mark = next((mark for mark in (";", "\t", "|") if head.count(mark)), "")
-    if path.suffix == ".csv" and mark and len(frame.columns) <= 2:
-        what = f"has columns apart by {mark!r}, not by commas: {head[:60]!r}"
-        read = f"pandas.read_csv({path.name!r}, sep={mark!r}, decimal=',')"
-        way = f"save it with commas, or in Python: {read}.to_csv('runs.csv', index=False)"
-        raise InputError(Fault(str(path), what, way))
 
 
 def _check_renames(frame: pd.DataFrame, columns: dict[str, str]) -> None:
@@ -269,6 +227,8 @@ def _spelling(text: str) -> str:
     """How a number should have been written that is written as in other languages; nothing for other words."""
     if re.fullmatch(r"\s*\d{1,3}(?:[.\s\u00a0\u202f'’]\d{3})+\s*", text):
         return "; thousands are written 1024 or 1,024"
+    if text.strip().endswith("%"):
+        return "; numbers are written without %"
     return "; decimals are written with a point" if re.fullmatch(r"\s*\d+,\d+\s*", text) else ""
 
 

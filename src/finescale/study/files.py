@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pydantic import Field
 
-from finescale import registry
+from finescale import kinds, registry
 from finescale.errors import Fault, Faults, InputError, near
 from finescale.lab import own, probes
 from finescale.lab.tasks import LANGUAGE_NAMES, Task, render, template_fields
@@ -48,7 +48,10 @@ class FileTask(Section):
     ignore: tuple[str, ...] = Field(default=(), description="columns left unused on purpose")
     max_source_tokens: Count = 64
     max_target_tokens: Count = 64
-    chat: bool = Field(default=False, description="examples are written by the model's own chat template")
+    chat: bool = Field(
+        default=False,
+        description="examples are written by the model's own chat template; a template of its own is the user's turn",
+    )
 
     def form(self) -> own.Form:
         """How its rows are read.
@@ -172,8 +175,16 @@ def check_task(
         task = task.model_copy(update={"template": layout.template, "target": layout.target})
     elif not _check_template(task.form(), where, faults):
         return {}
-    paths, form = task.paths(folder), task.form()
-    return {split: _rows(path, form, _key(where, split), faults, spare) for split, path in paths.items()}
+    paths, form, before = task.paths(folder), task.form(), len(faults.found)
+    counts = {split: _rows(path, form, _key(where, split), faults, spare) for split, path in paths.items()}
+    if (
+        task.chat
+        and len(faults.found) == before
+        and any(own.leaves_out_template(path, form) for path in paths.values())
+    ):
+        what = f"would be left out: its rows are conversations, which the chat template writes ({where}.chat = true)"
+        faults.add(f"{where}.template", what, "leave out template and target, or chat")
+    return counts
 
 
 def _check_template(form: own.Form, where: str, faults: Faults) -> bool:
@@ -228,9 +239,14 @@ def _rows(path: Path, form: own.Form, where: str, faults: Faults, spare: list[st
 
 def _readable(path: Path, where: str, faults: Faults, read: Callable[[Path, str, Faults], Found]) -> Found | None:
     try:
+        if (other := kinds.no_lines(path)) is not None:
+            faults.add(where, f"{path} {other[0]}", other[1])
+            return None
         return read(path, where, faults)
     except FileNotFoundError:
         faults.add(where, f"{path} does not exist", "paths are relative to the study folder")
+    except UnicodeDecodeError as error:
+        faults.add(where, f"{path} cannot be read: {error}", kinds.UTF8)
     except (OSError, ValueError) as error:
         faults.add(where, f"{path} cannot be read: {error}", "it must be a UTF-8 text file")
     return None

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 import finescale
 from finescale import registry
@@ -103,7 +103,20 @@ def read_study(folder: Path, tell: Tell = lambda line: None) -> Study:
     models = {name: spec.base.published(name) for name in spec.base.models}
     check_models(spec.base.models, spec.base.trust_remote_code, tell)
     provenance = corpus.manifest if wanted else {}
-    return Study(folder, spec, Digests(corpus=corpus.digest, tasks=tasks, models=models), provenance)
+    return Study(folder, spec, Digests(corpus=corpus.digest, tasks=tasks, models=models, chat=_chat(spec)), provenance)
+
+
+def _chat(spec: StudySpec) -> str:
+    """Identity of the chat template that some task is written by, the same for all models; "" where none is.
+
+    Raises:
+        InputError: a model has none, or one unlike that of another.
+    """
+    if not any(isinstance(task, files.FileTask) and task.chat for task in spec.tasks.values()):
+        return ""
+    from finescale.lab.checkpoint import same_chat
+
+    return same_chat({name: name in spec.base.trust_remote_code for name in spec.base.models})
 
 
 def check_packages(methods: Iterable[str]) -> None:
@@ -133,10 +146,8 @@ def check_models(names: Iterable[str], trusted: Collection[str], tell: Tell) -> 
             tell(f"The weights of {name} are looked for, and fetched if they are not here.")
             if name in trusted:
                 tell(f"Code that {name} brings is run, as study.toml asks.")
-            try:
-                places[name] = sources.whole(name, name in trusted)
-            except InputError as error:
-                faults.found += error.faults
+            if (place := faults.tried(sources.whole, name, name in trusted)) is not None:
+                places[name] = place
         faults.found += sources.same_weights(places)
 
 
@@ -158,7 +169,8 @@ def preview(path: Path, tell: Tell = lambda line: None) -> Study:
     read = [*here, *(spec.flores if FLORES in here else ())]
     known = files.digests({name: spec.tasks[name] for name in here}, read, folder)
     tasks = dict.fromkeys([*spec.task_names, *spec.flores], UNSEEN) | known
-    found = Digests(corpus=corpus.digest if corpus else UNSEEN, tasks=tasks)
+    chat = _chat(spec) if all(map(sources.is_folder, spec.base.models)) else UNSEEN
+    found = Digests(corpus=corpus.digest if corpus else UNSEEN, tasks=tasks, chat=chat)
     return Study(folder, spec, found, corpus.manifest if corpus else {})
 
 
@@ -215,18 +227,45 @@ def open_study(folder: Path) -> Study:
         raise StudyError(f"{path}: is damaged; delete it and run the study again: {error}") from error
 
 
-UNSAID = ('"absent" → null', '"absent" → false')
-"""Settings that came with a later version, and say nothing in this study."""
-
-
 def changes(study: Study) -> list[str]:
-    """How a study differs from the last one run in its folder, as lines ``field: old → new``; nothing for a new one."""
+    """How a study differs from the last one run in its folder, as lines ``field: old → new``; nothing for a new one.
+
+    A setting that came with a later version than the lock, and stands at its default, is no difference.
+    """
     path = study.folder / LOCK_FILE
     if not path.exists():
         return []
     before, now = store.read_json(path), _lock(study)
-    found = (store.differences(before.get(key), now[key], key) for key in ("spec", "digests", "versions"))
-    return [line for lines in found for line in lines if not line.endswith(UNSAID)]
+    said = {"spec": _completed(before.get("spec"), study.spec)}
+    said |= {"digests": _completed(before.get("digests"), study.digests), "versions": before.get("versions")}
+    return [line for key, old in said.items() for line in store.differences(old, now[key], key)]
+
+
+def _completed(old: Any, now: Any) -> Any:
+    """JSON of a lock, or of a part of it, with each setting it does not have whose value now is its default."""
+    if isinstance(old, Mapping) and isinstance(now, Mapping):
+        return {**old, **{key: _completed(old[key], value) for key, value in now.items() if key in old}}
+    if not isinstance(old, Mapping) or not isinstance(now, BaseModel):
+        return old
+    said, found = now.model_dump(mode="json", by_alias=True), dict(old)
+    for name, field in type(now).model_fields.items():
+        key, value = field.alias or name, getattr(now, name)
+        if key in old:
+            found[key] = _completed(old[key], value)
+        elif key in said and value == field.get_default(call_default_factory=True):
+            found[key] = said[key]
+    if isinstance(now, StudySpec) and isinstance(found.get("methods"), Mapping):
+        found["methods"] = {name: _with_options(old, name, now) for name, old in found["methods"].items()}
+    return found
+
+
+def _with_options(old: Any, name: str, spec: StudySpec) -> Any:
+    """JSON of a method's choice, as ``_completed``: the defaults of options are the method's own."""
+    choice = spec.methods.get(name)
+    if choice is None or not isinstance(old, Mapping) or not isinstance(old.get("options"), Mapping):
+        return old
+    usual = registry.get("method", name).options.items()
+    return {**old, "options": {key: value for key, value in usual if choice.options.get(key) == value} | old["options"]}
 
 
 def refuse_what_cannot_run(spec: StudySpec, have: int | None) -> None:

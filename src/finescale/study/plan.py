@@ -48,6 +48,7 @@ class Digests(Noun):
     corpus: str
     tasks: dict[str, str]
     models: dict[str, PublicBase] = Field(default={})
+    chat: str = Field(default="", description="identity of the models' chat template, where a task is written by it")
 
 
 @dataclass(frozen=True)
@@ -280,6 +281,7 @@ class _Planner:
             shared = own.model_dump(
                 include={"template", "target", "max_source_tokens", "max_target_tokens", "languages", "chat"}
             )
+            shared["rendering"] = self.digests.chat if own.chat else ""
             return TaskSpec(name=name, source="jsonl", digest=self.digests.tasks[name], **sizes, **shared)
         built_in = registry.get("task", name)
         languages = (own.languages if own else ()) or built_in.languages_in(spec.data.tier)

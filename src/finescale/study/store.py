@@ -115,13 +115,20 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+_ABSENT: Any = object()
+
+
 def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
-    """Lines ``field: old → new`` for every leaf in which two JSON values differ."""
+    """Lines ``field: old → new`` for every leaf in which two JSON values differ; what one does not have is absent."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in sorted({*old, *new}):
-            yield from differences(old.get(key, "absent"), new.get(key, "absent"), f"{where}.{key}" if where else key)
+            yield from differences(old.get(key, _ABSENT), new.get(key, _ABSENT), f"{where}.{key}" if where else key)
     elif old != new:
-        yield f"{where}: {json.dumps(old, ensure_ascii=False)} → {json.dumps(new, ensure_ascii=False)}"
+        yield f"{where}: {_leaf(old)} → {_leaf(new)}"
+
+
+def _leaf(value: Any) -> str:
+    return "absent" if value is _ABSENT else json.dumps(value, ensure_ascii=False)
 
 
 class Store:

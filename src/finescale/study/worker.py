@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from finescale.core import BaseSpec, DataSpec, ModelDataSpec, PublicBase, RateSearch, RunSpec
+from finescale.errors import Fault, InputError
 from finescale.lab import steps
 from finescale.lab.model import Opening
 from finescale.study import lock, store
@@ -38,8 +39,8 @@ def execute(root: Path, part: Path, tell: Teller) -> dict[str, Any]:
             data = ModelDataSpec.model_validate(spec)
             models = {name: base for name, base in study.digests.models.items() if base.tokenizer == data.tokenizer}
             name, base = next(iter(models.items()))
-            if any(task.chat for task in data.tasks):
-                steps.same_chat({name: base.trust_remote_code for name, base in models.items()})
+            if planned := {task.rendering for task in data.tasks if task.chat}:
+                _refuse_other_chat(planned, {name: base.trust_remote_code for name, base in models.items()})
             return steps.prepare(data, part, files, tell, steps.words(name, part, base.trust_remote_code))
         case "base" if "revision" in spec:
             brought, models = PublicBase.model_validate(spec), lock.open_study(root).digests.models
@@ -55,6 +56,13 @@ def execute(root: Path, part: Path, tell: Teller) -> dict[str, Any]:
         case _:
             run, folders = RunSpec.model_validate(spec), (place["data"], place["base"], place.get("rate"))
             return steps.finetune(run, part, *folders, tell, how.parts, how.keep, how.shards, opening)
+
+
+def _refuse_other_chat(planned: set[str], models: dict[str, bool]) -> None:
+    """Models whose files changed since the study was planned, or are others on this machine, write other rows."""
+    if planned != {steps.same_chat(models)}:
+        what = "has changed since the study was planned, or is another on this machine"
+        raise InputError(Fault(f"chat template of {', '.join(models)}", what, "run the study again with these files"))
 
 
 _KIND_OF_ROLE: dict[str, Kind] = {"data": "data", "base": "base", "previous": "base", "rate": "rate"}

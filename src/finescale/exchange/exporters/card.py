@@ -121,4 +121,14 @@ def _cell(value: object) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
 
 
-EXPORTER = Exporter("card", "a model card's section, with model-index metadata", write)
+def check(to: str) -> None:
+    """A file that is a card, or is not there yet.
+
+    Raises:
+        InputError: it is a folder, or in one that is not there.
+    """
+    if check_place(to).is_dir():
+        raise InputError(Fault(to, "is a folder", "name the card in it: README.md"))
+
+
+EXPORTER = Exporter("card", "a model card's section, with model-index metadata", check, write)

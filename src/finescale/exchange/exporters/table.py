@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from finescale.exchange.hand_on import Exporter
-from finescale.exchange.tables import write_table
+from finescale.exchange.tables import check_table, write_table
 
 
 def write(frame: pd.DataFrame, title: str, to: str) -> str:
@@ -20,4 +20,13 @@ def write(frame: pd.DataFrame, title: str, to: str) -> str:
     return f"{len(frame)} runs in {to}"
 
 
-EXPORTER = Exporter("table", "a table: .csv, .parquet or .jsonl", write)
+def check(to: str) -> None:
+    """A file of a kind that can be written, in a folder that is there.
+
+    Raises:
+        InputError: it is neither.
+    """
+    check_table(Path(to), option="--to")
+
+
+EXPORTER = Exporter("table", "a table: .csv, .parquet or .jsonl", check, write)

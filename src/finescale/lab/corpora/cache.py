@@ -17,7 +17,7 @@ from typing import Any
 
 from platformdirs import user_cache_path
 
-from finescale.errors import Fault, Faults, InputError, StudyError, near
+from finescale.errors import Fault, Faults, InputError, StudyError, collecting, near
 from finescale.lab.corpora import apt, wheels
 from finescale.lab.corpora.build import build, files_of
 from finescale.lab.corpora.corpus import MANIFEST, NO_TEXT, NOTHING, Corpus
@@ -135,14 +135,15 @@ def load(root: Path) -> Corpus:
 def _candidates(tier: str, source: str) -> list[Recipe]:
     """Recipes to try, best first."""
     tiers = {recipe.tier for recipe in RECIPES}
-    if tier not in tiers:
-        raise InputError(Fault(f"tier {tier!r}", "is unknown", near(tier, tiers)))
+    with collecting() as faults:
+        if tier not in tiers:
+            faults.add(f"tier {tier!r}", "is unknown", near(tier, tiers))
+        if source not in ("auto", *FETCHERS):
+            faults.add(f"source {source!r}", "is unknown", near(source, ["auto", *FETCHERS]))
     recipes = [recipe for recipe in RECIPES if recipe.tier == tier and source in ("auto", recipe.source)]
-    if not recipes and source in FETCHERS:
+    if not recipes:
         have = sorted({recipe.source for recipe in RECIPES if recipe.tier == tier})
         raise InputError(Fault(f"tier {tier!r}", f"has no recipe from {source}", f"take {' or '.join(have)}, or auto"))
-    if not recipes:
-        raise InputError(Fault(f"source {source!r}", "is unknown", near(source, ["auto", *FETCHERS])))
     return recipes
 
 
