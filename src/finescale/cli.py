@@ -5,6 +5,7 @@ Heavy modules are imported inside the verbs, so that asking for help costs nothi
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -41,6 +42,8 @@ app = typer.Typer(
 )
 DEBUG = "FINESCALE_DEBUG"
 INTERRUPTED = 130
+NO_PLACE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG}
+"""What a system says of a place that the user named and that nothing can be read from or written to."""
 PAGE = Path("report") / "index.html"
 
 Folder = cli_engine.Folder
@@ -81,6 +84,10 @@ def call(words: list[str]) -> int:
         return error.exit_code
     except Exception as error:
         _trace()
+        if isinstance(error, OSError) and error.errno in NO_PLACE and error.filename is not None:
+            place = Fault(str(error.filename), f"cannot be used: {error.strerror}", "name another place, or make room")
+            told.print(f"finescale: {place}", soft_wrap=True)
+            return InputError.exit_code
         told.print(f"finescale: this is our fault: {type(error).__name__}: {error}", soft_wrap=True)
         told.print("`finescale --debug …` shows where it happened; please report it", soft_wrap=True)
         return FinescaleError.exit_code
@@ -137,7 +144,7 @@ def run(
     from finescale.study.lock import read_study
     from finescale.study.place import settle
 
-    _refuse_what_cannot_run(folder, backend, address)
+    cli_engine.refuse_what_cannot_run(folder, backend, address)
     folder = settle(folder)
     study = read_study(folder, told.print)
     _drive(study, workers, backend, address, only=cli_engine.chosen_runs(study, only))
@@ -150,7 +157,7 @@ def pilot(folder: FolderOrFile, workers: Workers = None, worth: cli_own.Worth = 
     from finescale.study.lock import open_study, read_study
     from finescale.study.place import settle
 
-    _refuse_what_cannot_run(folder, "local", None, worth)
+    cli_engine.refuse_what_cannot_run(folder, "local", None, worth)
     folder = settle(folder)
     _drive(read_study(folder, told.print), workers)
     cli_own.print_answer(open_study(folder), worth, as_json)
@@ -355,19 +362,6 @@ cli_call.speak(app)
 
 
 # ----------------------------------------------------------------------------------------------------- what verbs share
-
-
-def _refuse_what_cannot_run(folder: Path, backend: str, address: str | None, worth: float | None = None) -> None:
-    """Refuse a study that cannot be carried out where it is to run; what is wrong with either is told together."""
-    from finescale.study.config import read
-    from finescale.study.lock import refuse_what_cannot_run
-    from finescale.study.run import memory_at
-
-    with collecting() as faults:
-        faults.tried(cli_own.check_worth, worth)
-        spec, have = faults.tried(read, folder), faults.tried(memory_at, backend, address)
-    assert spec is not None, "a study without faults has a spec"
-    refuse_what_cannot_run(spec, have)
 
 
 def _drive(

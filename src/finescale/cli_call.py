@@ -117,6 +117,16 @@ def file_of(wanted: str) -> Callable[[str], Path]:
     return read
 
 
+def folder_place(text: str) -> Path:
+    """A folder that is there or can be made: neither it nor one above it is a file."""
+    path = Path(text)
+    above = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if not above.is_dir():
+        what = "is a file" if above == path else f"is to be in {above}, which is a file"
+        raise InputError(Fault(f"--out {text}", what, "name a folder"))
+    return path
+
+
 def table_place(text: str) -> Path:
     """A place that a table can be written to, by the name of its file."""
     from finescale.exchange.tables import check_table

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from finescale import cli_own
 from finescale.cli_call import table_place
 from finescale.errors import Fault, InputError, collecting, near, nearest
 from finescale.terminal import inert, out, say, told
@@ -64,6 +65,24 @@ Only = Annotated[
 ]
 SHORT = {"oom": "memory"}
 """Other names of classes of failure."""
+
+
+def refuse_what_cannot_run(folder: Path, backend: str, address: str | None, worth: float | None = None) -> None:
+    """Refuse a study that cannot be carried out where it is to run; what is wrong with either is told together.
+
+    Raises:
+        InputError: the study file, the backend or ``worth`` is at fault.
+        Refused: no machine there can hold its largest base.
+    """
+    from finescale.study import lock
+    from finescale.study.config import read
+    from finescale.study.run import memory_at
+
+    with collecting() as faults:
+        faults.tried(cli_own.check_worth, worth)
+        spec, have = faults.tried(read, folder), faults.tried(memory_at, backend, address)
+    assert spec is not None, "a study without faults has a spec"
+    lock.refuse_what_cannot_run(spec, have)
 
 
 def check_classes(classes: list[str] | None) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from finescale import cli_engine, cli_stats
-from finescale.cli_call import file_of, pairs
+from finescale.cli_call import file_of, folder_place, pairs
 from finescale.errors import Fault, InputError, Refused, collecting
 from finescale.terminal import say, told
 
@@ -35,7 +35,12 @@ OUT = Path("report") / "paper"
 
 def tables(
     target: cli_engine.StudyOrFile,
-    to: Annotated[Path | None, typer.Option("--out", help="folder to write to; STUDY/report/paper by default")] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="PATH", help="folder to write to; STUDY/report/paper by default", parser=folder_place
+        ),
+    ] = None,
     probes: Probes = None,
     column: cli_stats.Rename = None,
     level: Level = 0.9,

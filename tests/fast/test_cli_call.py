@@ -57,7 +57,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("forecast nosuch.csv", ["'runs.csv'", "missing option '--at'"]),
         ("compare nosuch.csv --law xx", ["'runs.csv'", "law 'xx'"]),
         ("claims nosuch --draws 2 --level 3", ["nosuch: is not there", "'--draws'", "'--level'"]),
-        ("tables runs.csv --probes none.csv --draws 2", ["none.csv: is not there", "'--draws'"]),
+        (
+            "tables runs.csv --probes none.csv --draws 2 --out rows.jsonl/x",
+            ["none.csv: is not there", "'--draws'", "rows.jsonl, which is a file"],
+        ),
         ("init bad --data nosuch.jsonl", ["is there already", "--models: names none", "'rows.jsonl'"]),
         ("estimate nosuch --method x", ["stands beside a study", "nosuch: is not there"]),
         ("data --tier xx --source yy", ["tier 'xx'", "source 'yy'"]),
@@ -73,6 +76,11 @@ def test_every_fault_of_a_call_is_told(
     assert f"{len(told)} faults:" in said or len(told) < len(said.strip().splitlines()), said
     assert [part for part in told if part not in said] == []
     assert sorted(here.rglob("*")) == before
+
+
+def test_a_place_that_the_system_refuses_is_the_users_to_change(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(["fit", "a" * 300 + ".csv"]) == 1
+    assert "aaa.csv: cannot be used: File name too long" in capsys.readouterr().err
 
 
 def test_one_fault_is_told_as_before(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -138,7 +138,7 @@ def test_the_table_is_handed_out_whole(study: Study, tmp_path: Path, capsys: pyt
     assert list(printed["run"]) == list(kept["run"]) == [step.id for step in study.plan.of("run")]
     assert kept["loss"].tolist() == study.table()["loss"].tolist()
     assert cli.call(["table", str(study.folder), "--out", str(tmp_path / "runs.xlsx")]) == 1
-    assert "name a .csv or a .parquet file" in capsys.readouterr().err
+    assert "is no kind of table" in capsys.readouterr().err
     assert cli.call(["table", str(study.folder), "--rates"]) == 0
     trials = pd.read_csv(io.StringIO(capsys.readouterr().out), keep_default_na=False)
     assert trials["method"].tolist() == ["lora", "lora"], "full was given its rate"

@@ -18,6 +18,10 @@ from finescale.lab.tasks import Rendered
 MOST_FAULTS = 5
 DAY = date(2024, 7, 26)
 """Today, to a template that asks: rows would else depend on the day they are made. Llama 3.1's own without a clock."""
+PARTS = ("%-d", "%-m", *(f"%{letter}" for letter in "YymdeBbhAajFDxUWVuGwHIMSpXTRcfZz%"))
+CLOCK = "".join(f" | replace({part!r}, {DAY.strftime(part)!r})" for part in PARTS)
+CLOCK = f"{{% macro strftime_now(format) %}}{{{{ format{CLOCK} }}}}{{% endmacro %}}{{{{ '' }}}}"
+"""The day in a template's own language, as transformers takes no clock; the empty text keeps a line end after it."""
 Ids = NDArray[np.uint32]
 
 
@@ -94,7 +98,8 @@ class Chat:
         return prompt, whole[len(prompt) :].rstrip()
 
     def _render(self, turns: list[dict[str, str]], **how: bool) -> str:
-        return str(self.tokenizer.apply_chat_template(turns, tokenize=False, strftime_now=DAY.strftime, **how))
+        text = CLOCK + self.template if self.dated else self.template
+        return str(self.tokenizer.apply_chat_template(turns, chat_template=text, tokenize=False, **how))
 
     def _ended(self, ids: list[int]) -> Ids:
         """A target's tokens to its first end-of-text token."""

@@ -26,14 +26,16 @@ def there(path: Path, wanted: str = "a study's folder or a table of runs") -> Pa
     raise InputError(Fault(str(path), what, f"give {wanted}" if alike is None else f"did you mean {str(alike)!r}?"))
 
 
-def file_there(path: Path, wanted: str = "a table of runs") -> Path:
+RUNS = "a table of runs"
+
+
+def file_there(path: Path, wanted: str = RUNS) -> Path:
     """The path, if a file is there.
 
     Raises:
         InputError: nothing is, or a folder.
     """
     if there(path, wanted).is_dir():
-        of_a_study = (path / "study.toml").exists()
-        way = f"; finescale table {path} --out runs.csv writes the runs of a study" if of_a_study else ""
+        way = f"; finescale table {path} --out runs.csv writes the runs of a study" if wanted == RUNS else ""
         raise InputError(Fault(str(path), "is a folder", f"give {wanted}{way}"))
     return path
