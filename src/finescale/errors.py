@@ -74,19 +74,28 @@ def near(name: str, known: Iterable[str]) -> str:
     return f"did you mean {close!r}? {listed}" if close is not None else listed
 
 
-def nearest_path(path: Path) -> Path | None:
-    """What is there and called most like a path that is not: beside it, or with a folder above it spelled otherwise."""
+MOST_PATHS, MUCH_ALIKE = 3, 0.75
+
+
+def near_path(path: Path) -> str:
+    """A hint for a path that is not there: what is called most like it, and what else is much like it; "" for nothing.
+
+    It lies beside it, or under a folder above it that is spelled otherwise.
+    """
     missing, known = path, path.parent
     while not known.is_dir() and known != known.parent:
         missing, known = known, known.parent
     try:
-        found = nearest(missing.name, [one.name for one in known.iterdir()])
+        names = sorted(one.name for one in known.iterdir())
     except OSError:
-        return None
-    if found is None:
-        return None
-    whole = known / found / path.relative_to(missing)
-    return whole if whole.exists() else known / found
+        return ""
+    if (first := nearest(missing.name, names)) is None:
+        return ""
+    others = difflib.get_close_matches(missing.name, names, n=MOST_PATHS, cutoff=MUCH_ALIKE)
+    rest = path.relative_to(missing)
+    whole = [known / name / rest for name in list(dict.fromkeys([first, *others]))[:MOST_PATHS]]
+    found = [one for one in whole if one.exists()] or [known / first]
+    return f"did you mean {' or '.join(repr(str(one)) for one in found)}?"
 
 
 class Faults:

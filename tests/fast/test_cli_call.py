@@ -83,6 +83,18 @@ def test_a_place_that_the_system_refuses_is_the_users_to_change(here: Path, caps
     assert "aaa.csv: cannot be used: File name too long" in capsys.readouterr().err
 
 
+def test_all_that_is_much_like_a_path_is_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("runs-1.csv", "runs-2.csv", "other.csv"):
+        (here / name).write_text(RUNS)
+    assert call(["compare", "runs-3.csv"]) == 1
+    assert "did you mean 'runs-2.csv' or 'runs-1.csv' or 'runs.csv'?" in capsys.readouterr().err
+    (here / "one").mkdir()
+    (here / "ones").mkdir()
+    (here / "ones" / "runs.csv").write_text(RUNS)
+    assert call(["compare", "onse/runs.csv"]) == 1
+    assert "did you mean 'ones/runs.csv'?" in capsys.readouterr().err
+
+
 def test_one_fault_is_told_as_before(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(["forecast", "runs.csv"]) == 1
     assert "Missing option '--at'" in capsys.readouterr().err

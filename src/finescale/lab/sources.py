@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from finescale.core import fingerprint, sha256_of
-from finescale.errors import Fault, Faults, InputError, nearest_path
+from finescale.errors import Fault, Faults, InputError, near_path
 from finescale.lab import packages
 
 SETTINGS = ("*.json", "*.jinja", "tokenizer.model", "merges.txt", "vocab.txt")
@@ -103,9 +103,8 @@ def _local(name: str) -> Path:
     if not place.is_absolute():
         raise InputError(Fault(name, "is not a whole path", f"write {str(place.absolute())!r}"))
     if not place.is_dir():
-        alike = None if place.exists() else nearest_path(place)
-        fix = "name the folder that save_pretrained wrote" if alike is None else f"did you mean {str(alike)!r}?"
-        raise InputError(Fault(name, "is no folder", fix))
+        alike = "" if place.exists() else near_path(place)
+        raise InputError(Fault(name, "is no folder", alike or "name the folder that save_pretrained wrote"))
     return place
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from finescale.errors import Fault, InputError, nearest_path
+from finescale.errors import Fault, InputError, near_path
 
 URL = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 """How a URL begins; a path made of one has lost a stroke."""
@@ -22,8 +22,7 @@ def there(path: Path, wanted: str = "a study's folder or a table of runs") -> Pa
     if URL.match(str(path)):
         raise InputError(Fault(str(path), "is a URL, and only files that are here are read", "download it"))
     what = "is not there" if path.parent.is_dir() else "is not there, nor is the folder it would be in"
-    alike = nearest_path(path)
-    raise InputError(Fault(str(path), what, f"give {wanted}" if alike is None else f"did you mean {str(alike)!r}?"))
+    raise InputError(Fault(str(path), what, near_path(path) or f"give {wanted}"))
 
 
 RUNS = "a table of runs"
