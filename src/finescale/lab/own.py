@@ -92,7 +92,7 @@ def lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
     with path.open(encoding="utf-8-sig", newline="\n") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
-                yield number, _object(line)
+                yield number, _object(line.rstrip("\r\n"))
 
 
 def _object(line: str) -> dict[str, Any] | str:
