@@ -245,7 +245,7 @@ def test_a_template_of_ones_own_is_the_users_turn_and_is_not_left_out_of_convers
     given = steps.words(models["chat"], out)
     spec: Any = study.plan.of("data")[0].spec
     steps.prepare(spec, out, paths_by_task(study.spec.tasks, tmp_path / "a"), lambda done: None, given)
-    text = prepare.load_text(out, "sums", "test").iloc[0]
+    text = splits.load_text(out, "sums", "test").iloc[0]
     assert text["prompt"] == f"[user] {text['source']} twice?<|end|>\n[assistant] "
     wanted = replace(wanted, data=data, template="{prompt}\nAnswer:", target="completion")
     with pytest.raises(InputError, match=r"tasks\.talk\.template: would be left out.*tasks\.talk\.chat = true"):
