@@ -143,7 +143,7 @@ def test_every_verb_says_what_has_a_name_like_it(cli: Cli, tmp_path: Path, verb:
 def test_a_table_that_cannot_be_written_is_your_input(cli: Cli, finished: Path, tmp_path: Path) -> None:
     done = cli("table", finished, "--out", tmp_path / "nowhere" / "runs.csv")
     assert done.returncode == 1
-    assert "cannot be written" in done.stderr
+    assert "is in a folder that is not there" in done.stderr
 
 
 def test_debug_shows_where(cli: Cli) -> None:
