@@ -17,6 +17,7 @@ def _read_text(path: Path, mark: str = ",") -> pd.DataFrame:
     """A table of text, columns named without the blanks around their names.
 
     Raises:
+        InputError: cells are apart by another mark.
         ValueError: rows have more cells than the header has names, which pandas would take for names of rows.
     """
     with warnings.catch_warnings():
@@ -24,6 +25,7 @@ def _read_text(path: Path, mark: str = ",") -> pd.DataFrame:
         try:
             frame: pd.DataFrame = pd.read_csv(path, sep=mark, index_col=False)
         except pd.errors.ParserWarning:
+            _check_separator(path, pd.read_csv(path, sep=mark))
             what = f"rows have more cells than the header has names; is {mark!r} written within numbers?"
             raise ValueError(what) from None
     return frame.rename(columns=lambda name: name.strip() if isinstance(name, str) else name)
