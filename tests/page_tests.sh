@@ -21,9 +21,9 @@ if [ -n "$(missing)" ]; then
   [ -z "$(missing)" ] || skip "apt-get installed chromium, yet $(missing | paste -sd ' ') is not found"
 fi
 
-"$PYTHON" -c 'import selenium' 2>/dev/null \
-  || "$PYTHON" -m pip install --quiet --disable-pip-version-check -c constraints.txt selenium \
-  || skip "the package selenium is not installed and could not be"
+"$PYTHON" -c 'import selenium, pypdfium2' 2>/dev/null \
+  || "$PYTHON" -m pip install --quiet --disable-pip-version-check -c constraints.txt selenium pypdfium2 \
+  || skip "the packages selenium and pypdfium2 are not installed and could not be"
 
 axe=$CACHE/node_modules/axe-core/axe.min.js
 if ! grep -qs "v$AXE" "$axe"; then

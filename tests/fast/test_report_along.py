@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from report_sample import HOSTILE, other_factors, sample_runs
-from test_report_page import Document, data_of
+from test_report_page import Document, data_of, frame_of
 
 from finescale.report.page import commands, page
 from finescale.report.series import Plotted, plotted
@@ -83,7 +83,7 @@ def test_the_page_ships_the_panels_and_a_table_behind_them(small: Analysis) -> N
     data = data_of(read)
     (part,) = data["along"]
     assert [panel["examples"] for panel in part["panels"]] == [one.examples for one in plotted(small).slices]
-    runs = pd.DataFrame(data["runs"]["rows"], columns=data["runs"]["columns"])
+    runs = frame_of(data["runs"])
     for panel in part["panels"]:
         for one in panel["series"]:
             assert set(runs.loc[one["runs"], "method"]) == {one["name"]}

@@ -12,12 +12,13 @@ import pytest
 from report_sample import sample_analysis, small_runs
 
 from finescale import registry
-from finescale.report.calculator import asked_of, calculator_data, packed
+from finescale.report.calculator import asked_of, calculator_data
 from finescale.report.markup import json_block
+from finescale.report.packing import packed
 from finescale.report.page import page
 from finescale.stats.advise import advise
 from finescale.stats.fit import fit
-from finescale.stats.whatif import what_if
+from finescale.stats.whatif import single, what_if
 from finescale.study.analyse import Analysis, candidates
 from finescale.study.compare import BEYOND
 
@@ -32,7 +33,7 @@ def test_every_registered_law_has_its_formula_on_the_page() -> None:
 def test_at_the_size_asked_first_a_what_if_forecast_is_the_forecast(analysis: Analysis) -> None:
     fits = asked_of(analysis)
     for kind in ("run", "curve"):
-        np.testing.assert_allclose(fits.draws(fits.asked, kind), analysis.final.draws(fits.asked, kind), rtol=1e-12)
+        np.testing.assert_allclose(fits.draws(fits.asked, kind), analysis.final.draws(fits.asked, kind), rtol=1e-6)
     assert advise(fits, fits.asked).sentence == advise(analysis.final, fits.asked).sentence
 
 
@@ -41,7 +42,7 @@ def test_curves_are_the_fits_own_at_every_size_and_noise_goes_along(analysis: An
     first = np.log(fits.draws(fits.asked, "run") / fits.draws(fits.asked, "curve"))
     for examples in (300, 9000):
         there = fits.asked.assign(examples=examples)
-        np.testing.assert_allclose(fits.draws(there, "curve"), analysis.final.draws(there, "curve"), rtol=1e-12)
+        np.testing.assert_allclose(fits.draws(there, "curve"), analysis.final.draws(there, "curve"), rtol=1e-6)
         moved = np.log(fits.draws(there, "run") / fits.draws(there, "curve"))
         np.testing.assert_allclose(moved, first, atol=1e-12)
 
@@ -51,7 +52,7 @@ def test_thinned_draws_are_spread_over_all_of_them_and_joint(analysis: Analysis)
     thin = what_if(analysis.final, asked, 10)
     assert list(thin.take) == [0, 11, 22, 33, 44, 55, 66, 77, 88, 99]
     whole = analysis.final.draws(asked, "run")
-    np.testing.assert_allclose(thin.draws(asked, "run"), whole[thin.take], rtol=1e-12)
+    np.testing.assert_allclose(thin.draws(asked, "run"), whole[thin.take], rtol=1e-6)
 
 
 def test_a_base_nobody_ran_has_noise_of_its_own(analysis: Analysis) -> None:
@@ -62,10 +63,24 @@ def test_a_base_nobody_ran_has_noise_of_its_own(analysis: Analysis) -> None:
     np.testing.assert_allclose(noise[:, 0], fits.fresh[:, 0])
 
 
-def test_arrays_reach_the_page_unrounded() -> None:
-    numbers = np.array([[0.1, 1 / 3], [np.pi, -1e-300]])
-    read = np.frombuffer(base64.b64decode(packed(numbers)), dtype="<f8").reshape(2, 2)
-    assert (read == numbers).all()
+@pytest.mark.parametrize("numbers", [[0.1, 1 / 3, np.nan], [np.pi, -1e-300, 1e300], [0.5, 0.0, -3e38], []])
+def test_arrays_reach_the_page_unrounded(numbers: list[float]) -> None:
+    for values in (np.array(numbers), single(np.array(numbers))):
+        text = packed(values)
+        read = np.frombuffer(base64.b64decode(text[1:]), dtype=f"<f{text[0]}")
+        np.testing.assert_array_equal(read, values)
+        np.testing.assert_allclose(values, numbers, rtol=1e-7)
+
+
+def test_draws_are_carried_in_single_precision_and_python_forecasts_from_the_same(analysis: Analysis) -> None:
+    fits, data = asked_of(analysis), calculator_data(analysis)
+    assert data is not None
+    member = data["groups"][0]["members"][0]
+    theta = np.frombuffer(base64.b64decode(member["theta"][1:]), dtype="<f4")
+    np.testing.assert_array_equal(theta, fits.groups[0].member.draws_theta[fits.take].ravel())
+    np.testing.assert_allclose(theta, analysis.final.groups[0].member.draws_theta[fits.take].ravel(), rtol=1e-7)
+    texts = [one["departure"] for one in data["candidates"]] + [group["fresh"] for group in data["groups"]]
+    assert {text[0] for text in texts} == {"4"}
 
 
 def test_the_page_stays_small_with_many_candidates() -> None:
@@ -77,7 +92,7 @@ def test_the_page_stays_small_with_many_candidates() -> None:
     data = calculator_data(analysis)
     assert data is not None
     assert len(data["candidates"]) == 8 * 4
-    assert len(json_block("data", data)) < 1_500_000
+    assert len(json_block("data", data)) < 800_000
     assert 100 <= data["draws"] < 2000
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.collections import PathCollection
+from matplotlib.lines import Line2D
 from report_sample import sample_analysis, small_runs
 
-from finescale.report.drawing import write
+from finescale.report.correlated import correlation_table
+from finescale.report.drawing import INK, SOFT, legend, panels, titled, write
 from finescale.report.figures import draw, drawings, figures, loss_against_examples, numbers_behind
+from finescale.report.law_figures import correlations_figure
 from finescale.report.looks import of_kinds, of_sizes
 from finescale.report.series import plotted
 from finescale.study.analyse import Analysis
@@ -101,3 +105,35 @@ def test_series_differ_by_more_than_hue(theme: str) -> None:
         bright, dim = sorted([luminance(getattr(look, theme)), paper], reverse=True)
         # WCAG 2.2, 1.4.11 asks 3:1 of graphics; the lightest marks have a symbol and a label besides.
         assert (bright + 0.05) / (dim + 0.05) > 2.4
+
+
+def test_no_two_of_many_methods_have_the_same_mark() -> None:
+    kinds = of_kinds([f"method-{i}" for i in range(30)])
+    for theme in ("light", "dark"):
+        assert len({(getattr(look, theme), look.symbol) for look in kinds.values()}) == 30
+
+
+def test_long_titles_and_names_stay_apart_and_inside_the_figure() -> None:
+    drawing, every = panels(4, 4, 1.9, 1.9)
+    for axes in every:
+        titled(axes, "full against a-method-with-a-long-name, 1,199,616 pretraining tokens, mt-en-de")
+    legend(drawing, [Line2D([], [], label=f"{'a long name ' * 20}{i}") for i in range(3)])
+    drawing.draw_without_rendering()
+    boxes = [axes.title.get_window_extent() for axes in every]
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+    assert 1 < len(every[0].get_title().split("\n")) <= 3
+    whole = drawing.bbox
+    for box in (*boxes, drawing.legends[0].get_window_extent()):
+        assert whole.x0 <= box.x0
+        assert box.x1 <= whole.x1
+        assert box.y1 <= whole.y1
+
+
+def test_a_correlation_is_shaded_only_where_the_data_determine_both_parameters(small: Analysis) -> None:
+    table = correlation_table(small.final)
+    (drawing,) = (one.draw() for one in correlations_figure(small.final))
+    for axes, (_, own) in zip(drawing.axes, table.groupby(list(small.final.by), sort=False), strict=False):
+        shaded = np.isfinite(np.ma.filled(axes.images[0].get_array(), np.nan)).sum()
+        assert shaded == 2 * (own["judged"] & own["r"].notna()).sum()
+        assert {text.get_color() for text in axes.texts} <= {"white", INK, SOFT}
+        assert (SOFT in {text.get_color() for text in axes.texts}) == (~own["judged"]).any()

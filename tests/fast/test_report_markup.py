@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from html.parser import HTMLParser
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from finescale.report.markup import Html, join, json_block, tag
 from finescale.report.mathematics import mathematics, symbol
+from finescale.report.packing import columnar
 
 # HTML itself cannot carry NUL and reads a carriage return as a newline.
 TEXT = st.text(st.characters(exclude_characters="\0\r", exclude_categories=("Cs",)))
@@ -88,3 +90,17 @@ def test_a_formula_is_set_as_mathematics() -> None:
 @given(TEXT)
 def test_a_formula_of_any_text_is_no_markup(text: str) -> None:
     assert {name for name, _ in Reader(mathematics(text)).tags} <= {"span", "var", "sup", "sub"}
+
+
+@given(st.lists(st.tuples(st.sampled_from([1, 1.0, True, "1", None, float("nan")]), st.integers()), max_size=12))
+def test_a_table_with_levels_is_the_table(rows: list[tuple[object, int]]) -> None:
+    wanted = pd.DataFrame(rows, columns=["few", "many"], dtype=object)
+    table = columnar(wanted)
+    cells = [
+        [cell if levels is None else levels[cell] for cell, levels in zip(row, table["levels"], strict=True)]
+        for row in table["rows"]
+    ]
+    assert table["columns"] == ["few", "many"]
+    assert repr(cells) == repr(wanted.to_numpy().tolist())
+    for levels, name in zip(table["levels"], wanted, strict=True):
+        assert levels is None or 3 * len(levels) <= len(wanted), name

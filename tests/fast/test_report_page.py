@@ -85,7 +85,12 @@ def data_of(document: Document) -> dict[str, Any]:
 
 
 def frame_of(table: dict[str, Any]) -> pd.DataFrame:
-    return pd.DataFrame(table["rows"], columns=table["columns"])
+    """A table of the data block as the page's scripts read it."""
+    cells = [
+        [cell if levels is None else levels[cell] for cell, levels in zip(row, table["levels"], strict=True)]
+        for row in table["rows"]
+    ]
+    return pd.DataFrame(cells, columns=table["columns"])
 
 
 @pytest.fixture(scope="module")
@@ -144,8 +149,11 @@ def test_held_out_marks_are_the_fits_held_out_runs(analysis: Analysis, document:
 
 
 def test_curves_are_the_fits_forecasts(analysis: Analysis, document: Document) -> None:
-    curves = frame_of(data_of(document)["curves"])
-    assert curves.groupby(SERIES).ngroups == 12
+    data = data_of(document)["curves"]
+    curves = frame_of(data)
+    assert curves.groupby(SERIES).ngroups == len(curves) == 12
+    curves.insert(len(SERIES), "examples", [data["sizes"][task] for task in curves["task"]])
+    curves = curves.explode(["examples", "median", "low", "high"], ignore_index=True).infer_objects()
     shown = plotted(analysis).curves
     assert_frame_equal(curves, shown[list(curves)], rtol=1e-5, check_dtype=False)
     again = analysis.fits.forecast(shown, kind="curve")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from test_report_page import Document, data_of
 
 from finescale.errors import InputError
 from finescale.report.drawing import write
+from finescale.report.packing import NOTHING
 from finescale.report.page import page
 from finescale.report.versus_figures import critical_size_map, draw_maps
 from finescale.stats.advise import advise
@@ -138,7 +140,8 @@ def test_the_page_holds_the_map_and_its_seen_runs(analysis: Analysis, maps: list
     data = data_of(Document(page(analysis)))["versus"]
     assert [one["title"] for one in data] == [one.title for one in maps]
     for shown, one in zip(data, maps, strict=True):
-        np.testing.assert_allclose(np.array(shown["shares"]["run"], dtype=float), one.found.run, atol=5e-5)
+        read = np.frombuffer(base64.b64decode(shown["shares"]["run"]), dtype="<u2").reshape(one.found.run.shape)
+        np.testing.assert_allclose(np.where(read == NOTHING, np.nan, read / 1e4), one.found.run, atol=5e-5)
         learned = analysis.runs[(analysis.runs["flag"] == "") & analysis.runs["method"].isin([shown["a"], shown["b"]])]
         assert len(shown["seen"]["row"]) == len(learned[["base", "examples"]].drop_duplicates())
 

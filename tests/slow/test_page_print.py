@@ -1,4 +1,7 @@
-"""The page on paper: every section and figure is there, on white whatever the reader's scheme, and axes agree."""
+"""The page on paper: every section and figure is there, dark on white whatever the reader's scheme, and axes agree.
+
+Needs the package ``pypdfium2``, which reads and draws the PDF. Where it is missing the test fails and says so.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from page_browser import DRAWN, SCHEMES, show, until
 
@@ -19,6 +23,9 @@ pytestmark = pytest.mark.slow
 
 PRINTED = """return Object.fromEntries([...document.querySelectorAll('main > section[id]')]
   .map((one) => [one.id, one.innerText.trim()]))"""
+LEAD = "return document.querySelector('.answer .lead').textContent"
+APART = re.compile(r"[\s\u00ad\ufffe-]")
+"""What a line's end adds to words or takes from them: space, and hyphens, which PDFium reads as U+FFFE there."""
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -44,13 +51,35 @@ def test_a_print_has_every_section_and_figure_on_white(
             "return [...document.querySelectorAll('.plot')].map((plot) => plot._fullLayout.font.color)"
         )
         assert set(inks) == {"#5d5a54"}
+        answer = browser.execute_script(LEAD)
         printed = browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": True, "paperWidth": 8.27})
     finally:
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
         browser.execute_script("window.dispatchEvent(new Event('afterprint'))")
-    pdf = base64.b64decode(printed["data"])
-    assert pdf.startswith(b"%PDF")
-    assert len(re.findall(rb"/Type\s*/Page\b", pdf)) >= 5
+    written, pages = read(base64.b64decode(printed["data"]))
+    assert len(pages) >= 5
+    place = 0
+    for told in (answer, *titles):
+        found = written.find(APART.sub("", told), place)
+        assert found >= 0, f"not in the PDF, or out of order: {told}"
+        place = found if told != answer else 0
+    for number, shades in enumerate(pages, start=1):
+        margins = (shades[0], shades[-1], shades[:, 0], shades[:, -1])
+        assert all((margin > 250).all() for margin in margins), f"page {number} is not white to its edge"
+        assert np.median(shades) > 250, f"page {number} is not ink on white"
+    assert min(shades.min() for shades in pages) < 60
+
+
+def read(pdf: bytes) -> tuple[str, list[Any]]:
+    """A PDF's text without space and hyphens, and its pages as shades of grey, 0 to 255."""
+    try:
+        from pypdfium2 import PdfDocument
+    except ImportError:
+        pytest.fail("pypdfium2 is not installed: pip install pypdfium2")
+    pages = list(PdfDocument(pdf))
+    text = "".join(page.get_textpage().get_text_range() for page in pages)
+    shades = [page.render(scale=0.4, grayscale=True).to_numpy().squeeze() for page in pages]
+    return APART.sub("", text), shades
 
 
 def test_ticks_are_the_same_on_the_page_and_in_figures(browser: Any) -> None:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from finescale.report import numbers
 from finescale.report.markup import Html, join, tag
+from finescale.report.packing import six_digits
 from finescale.report.section import listed, paragraph
 from finescale.report.series import Plotted
 from finescale.report.slicing import SHORT, WORDS, Slice
@@ -84,14 +85,16 @@ def _panel(one: Slice, shown: Plotted) -> dict[str, Any]:
     looks = one.runs.groupby("series", sort=False)["method_label"].agg(
         lambda labels: min(labels, key=order.__getitem__)
     )
+    grid = six_digits(one.curves.loc[one.curves["law"].astype(bool), "x"].unique())
     return {
         "examples": one.examples,
+        "x": grid,
         "series": [
             {
                 "name": series,
                 "look": looks[series],
                 "runs": one.runs.index[one.runs["series"] == series].tolist(),
-                "curve": _curve(one.curves[one.curves["series"] == series]),
+                "curve": _curve(one.curves[one.curves["series"] == series], grid),
                 "law": bool(one.curves.loc[one.curves["series"] == series, "law"].any()),
             }
             for series in sorted(looks.index, key=lambda name: order[looks[name]])
@@ -99,7 +102,7 @@ def _panel(one: Slice, shown: Plotted) -> dict[str, Any]:
     }
 
 
-def _curve(rows: pd.DataFrame) -> list[list[float]]:
-    """x, median, low and high to six digits."""
-    values = rows[["x", "median", "low", "high"]].to_numpy(dtype=float)
-    return [[float(f"{value:.6g}") for value in row] for row in values]
+def _curve(rows: pd.DataFrame, grid: list[float]) -> dict[str, list[float]]:
+    """The curve to six digits; ``x`` only where it is not the panel's ``grid``."""
+    curve = {name: six_digits(rows[name]) for name in ("x", "median", "low", "high")}
+    return {name: values for name, values in curve.items() if name != "x" or values != grid}

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from finescale.report import looks
-from finescale.report.drawing import DASHES, INK, Drawing, at, key_of, log_axes, named, panels, scatter
+from finescale.report.drawing import DASHES, INK, Drawing, at, key_of, legend, log_axes, named, panels, scatter, titled
 from finescale.report.looks import Look
 from finescale.report.numbers import ticks, whole, with_unit
 from finescale.report.series import Plotted, Scale
@@ -83,7 +83,7 @@ def draw_along(own: list[Slice], shown: Plotted) -> Figure:
         at(axes.xaxis, levels if len(levels) <= 4 else ticks(*ends, 4))
     drawing.supxlabel(WORDS[factor].lower(), fontsize=9, color=INK)
     drawing.supylabel(with_unit("test loss", shown.unit), fontsize=9, color=INK)
-    drawing.legend(handles=key_of(styles), loc="outside upper center", ncols=min(len(styles), 6), fontsize=8.5)
+    legend(drawing, key_of(styles))
     return drawing
 
 
@@ -108,4 +108,4 @@ def _panel(axes: Axes, one: Slice, styles: dict[str, Look], scale: Scale) -> Non
             axes.errorbar(curve["x"], curve["median"], apart, fmt="_", color=look.light, linewidth=1, ms=7)
         scatter(axes, one.runs[one.runs["series"] == series], look, scale.loss[1], one.factor)
     fixed = f", {one.fixed}" if one.fixed else ""
-    axes.set_title(f"{whole(one.examples)} examples{fixed}", color=INK, fontsize=8.5)
+    titled(axes, f"{whole(one.examples)} examples{fixed}", 8.5)

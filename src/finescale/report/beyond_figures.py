@@ -10,11 +10,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from finescale.report import looks
-from finescale.report.drawing import INK, MARKERS, SOFT, Drawing, key_of, named, panels
+from finescale.report.drawing import INK, MARKERS, SOFT, Drawing, key_of, legend, named, panels, titled, wrapped
 from finescale.report.material import KINDS
 from finescale.report.numbers import with_unit
 from finescale.report.quality import SMALL, kept_table, pet_slopes
-from finescale.report.series import Plotted
+from finescale.report.series import Plotted, method_labels
 from finescale.stats.correlate import metrics_of
 
 if TYPE_CHECKING:
@@ -58,9 +58,9 @@ def _quality(table: pd.DataFrame, shown: Plotted) -> Figure:
             axes.scatter(
                 own["loss"], own["value"].astype(float), 12, look.light, marker=MARKERS[look.symbol], linewidth=0
             )
-        axes.set_title(metric, color=INK)
+        titled(axes, metric)
     drawing.supxlabel(with_unit("test loss", shown.unit), fontsize=9, color=INK)
-    drawing.legend(handles=key_of(styles), loc="outside upper center", ncols=min(len(styles), 6), fontsize=8.5)
+    legend(drawing, key_of(styles))
     return drawing
 
 
@@ -73,10 +73,10 @@ def kept_figure(analysis: Analysis, level: float) -> list[Drawing]:
 def _kept(table: pd.DataFrame) -> Figure:
     """A line per probe, a panel per metric; right of the line at 0 is better than before."""
     metrics = list(dict.fromkeys(table["metric"]))
-    methods = list(dict.fromkeys(table["method"]))
-    styles = looks.of_kinds(methods)
+    table = _labelled(table)
+    styles = looks.of_kinds(list(dict.fromkeys(table["method"])))
     longest = min(max(table.loc[table["metric"] == metric, "probe"].nunique() for metric in metrics), MOST_LINES)
-    drawing, every = panels(len(metrics), 3, 3.0, 0.8 + 0.28 * longest)
+    drawing, every = panels(len(metrics), 3, 3.2, 0.8 + (0.1 + 0.09 * len(styles)) * longest)
     for axes, metric in zip(every, metrics, strict=True):
         own = table[table["metric"] == metric]
         probes = list(dict.fromkeys(own["probe"]))[:MOST_LINES]
@@ -86,11 +86,19 @@ def _kept(table: pd.DataFrame) -> Figure:
             axes.hlines(y, mine["low"], mine["high"], color=look.light, linewidth=1.1)
             axes.plot(mine["kept"], y, MARKERS[look.symbol], color=look.light, ms=3.8)
         axes.axvline(0, color=SOFT, linewidth=0.9)
-        axes.set_yticks(range(len(probes)), probes, fontsize=8)
+        axes.set_yticks(range(len(probes)), [wrapped(probe, 28) for probe in probes], fontsize=8)
         axes.set_ylim(len(probes) - 0.5, -0.5)
-        axes.set_title(f"change of {metric}, above 0: better", color=INK, fontsize=8.5)
-    drawing.legend(handles=key_of(styles), loc="outside upper center", ncols=min(len(styles), 6), fontsize=8.5)
+        titled(axes, f"change of {metric}, above 0: better", 8.5, beside=1.5)
+    legend(drawing, key_of(styles))
     return drawing
+
+
+def _labelled(table: pd.DataFrame) -> pd.DataFrame:
+    """Methods with their PET size and probes with their task, where there are several: one mark a place."""
+    probe = table["probe"].astype(str)
+    if table["task"].nunique() > 1:
+        probe = probe + " after " + table["task"].astype(str)
+    return table.assign(method=method_labels(table), probe=probe)
 
 
 def pet_figure(analysis: Analysis, level: float) -> list[Drawing]:
@@ -109,9 +117,9 @@ def _flatness(table: pd.DataFrame, unit: str) -> Figure:
     axes.hlines(y, table["low"], table["high"], color=looks.HUES_LIGHT[0], linewidth=1.4)
     axes.plot(table["slope"], y, "o", color=looks.HUES_LIGHT[0], ms=4.5)
     axes.axvline(0, color=SOFT, linewidth=0.9)
-    axes.set_yticks(y, names)
+    axes.set_yticks(y, [wrapped(name, 28) for name in names])
     axes.set_ylim(len(table) - 0.4, -0.6)
-    axes.set_xlabel(with_unit("change of the loss per doubling of the PET size", unit), color=INK)
+    axes.set_xlabel(with_unit("change of the loss per doubling\nof the PET size", unit), color=INK)
     axes.set_title(f"shade: within {SMALL:.0%} of the mean loss", color=INK)
     return drawing
 

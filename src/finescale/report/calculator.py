@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,12 +9,12 @@ import pandas as pd
 
 from finescale.report import numbers
 from finescale.report.markup import Html, join, tag
+from finescale.report.packing import packed
 from finescale.report.section import Section, paragraph
 from finescale.report.series import Plotted, method_labels
 from finescale.stats.advise import name_of, spoken_unit
 from finescale.stats.auto_fit import AutoFit
 from finescale.stats.fits import GroupFit, Member
-from finescale.stats.laws import Array
 from finescale.stats.whatif import WhatIf, group_of, what_if
 from finescale.study.analyse import candidates
 from finescale.study.compare import BEYOND
@@ -137,7 +136,7 @@ def asked_of(analysis: Analysis) -> WhatIf:
 
 
 def calculator_data(analysis: Analysis) -> dict[str, Any] | None:
-    """What the script reads; arrays are base64 of little-endian doubles, unrounded. None where nothing was fitted."""
+    """What the script reads; arrays are ``packed`` as they are. None where nothing was fitted."""
     if not any(fit.fitted for fit in analysis.final.groups):
         return None
     fits = asked_of(analysis)
@@ -233,8 +232,3 @@ def _seconds(runs: pd.DataFrame) -> list[list[float]]:
     known = runs.dropna(subset=["seconds"]).groupby("examples")["seconds"].median()
     pairs = zip(known.index.to_numpy(dtype=float), known.to_numpy(dtype=float), strict=True)
     return [[float(size), float(seconds)] for size, seconds in pairs if seconds > 0]
-
-
-def packed(numbers: Array) -> str:
-    """An array as base64 of little-endian doubles, row by row."""
-    return base64.b64encode(np.ascontiguousarray(numbers, dtype="<f8").tobytes()).decode()

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from finescale.report import looks
 from finescale.report.checks import WORDS, factors_of, fitted_points
-from finescale.report.drawing import INK, MARKERS, SOFT, Drawing, at, named
+from finescale.report.drawing import INK, MARKERS, SOFT, Drawing, at, legend, named
 from finescale.report.looks import Look
 from finescale.report.numbers import ticks
 from finescale.report.series import Plotted
@@ -60,7 +60,7 @@ def draw_residuals(own: pd.DataFrame, methods: list[str]) -> Figure:
         ring = Line2D([], [], linestyle="", marker="o", ms=5, markeredgecolor=INK, markerfacecolor=SOFT)
         ring.set_label("held out of the fit")
         handles.append(ring)
-    drawing.legend(handles=handles, loc="outside upper center", ncols=len(handles), fontsize=8.5)
+    legend(drawing, handles)
     return drawing
 
 

@@ -102,7 +102,7 @@ def _findings(fits: Fits) -> Html:
         return paragraph(f"No two determined parameters are correlated beyond {STRONG:g}{open_}.")
     items = []
     for key, part in strong.groupby(list(fits.by), sort=False) if fits.by else [((), strong)]:
-        named = ", ".join(map(str, key)) or "all runs"
+        named = ", ".join(map(numbers.level, fits.by, key)) or "all runs"
         pairs = [f"{_plain(row['first'])} and {_plain(row['second'])} (r = {_r(row['r'])})" for row in _rows(part)]
         items.append(tag("li", tag("b", named), f": {listed(pairs)}: read them together, not one by one."))
     return tag("ul", items, class_="note small")
@@ -132,7 +132,8 @@ def _shown(fits: Fits, fit: GroupFit) -> Html:
         for a, line in zip(names, matrix, strict=True)
     ]
     open_ = [name for name in names if name not in known]
-    label = fit.group.label + (f"; not judged: {listed(open_)}" if open_ else "")
+    label = ", ".join(map(numbers.level, fit.group.key, fit.group.key.values())) or "all runs"
+    label += f"; not judged: {listed(open_)}" if open_ else ""
     return framed(label, tag("table", tag("thead", head), tag("tbody", lines)), "matrix")
 
 

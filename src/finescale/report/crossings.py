@@ -69,8 +69,10 @@ def _size(value: float, row: pd.Series[Any]) -> str:
 
 
 def _spelled(crossings: pd.DataFrame) -> Html:
+    several = crossings["task"].nunique() > 1
     words = [
-        tag("li", tag("b", f"{row['base']}, {row['a']} and {row['b']}"), ": ", row["verdict"])
+        tag("li", tag("b", f"{task}{row['base']}, {row['a']} and {row['b']}"), ": ", row["verdict"])
         for row in rows_of(crossings)
+        for task in [f"{row['task']}, " if several else ""]
     ]
     return tag("details", tag("summary", "Each crossing in words"), tag("ul", words, class_="note small"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,9 @@ CANVASES: dict[str, Any] = {"png": FigureCanvasAgg, "svg": FigureCanvasSVG, "pdf
 FORMATS = tuple(CANVASES)
 DATELESS: dict[str, Any] = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 DOTS_AN_INCH = 200
+LETTER = 0.55
+"""Width of a letter in the mean, as a share of its size; generous."""
+MOST_LINES = 3
 INK, SOFT = "#1C1B19", "#5D5A54"
 
 # A fixed salt and no date: the same analysis gives the same bytes.
@@ -144,6 +148,30 @@ def panels(count: int, across: int, wide: float, high: float, **shared: Any) -> 
     for axes in every[max(count - columns, 0) : count]:  # what stands above an empty place has ticks of its own
         axes.tick_params(labelbottom=True)
     return drawing, every[:count]
+
+
+def wrapped(text: str, letters: int) -> str:
+    """Text in at most ``MOST_LINES`` lines of so many letters; what is left over is an ellipsis."""
+    lines = textwrap.wrap(text, max(letters, 8), break_on_hyphens=False, max_lines=MOST_LINES, placeholder=" …")
+    return "\n".join(lines)
+
+
+def titled(axes: Axes, words: str, size: float = 9.5, beside: float = 0.5) -> None:
+    """A panel's title, in lines that end before the next panel's; ``beside`` is what its axis takes, in inches."""
+    spec = axes.get_subplotspec()
+    across = spec.get_gridspec().ncols if spec else 1
+    wide = axes.get_figure(root=True).get_figwidth() / across - beside  # type: ignore[union-attr]
+    axes.set_title(wrapped(words, int(wide * 72 / (LETTER * size))), color=INK, fontsize=size)
+
+
+def legend(drawing: Figure, handles: list[Line2D], size: float = 8.5) -> None:
+    """The key above the panels, in as many columns as the figure is wide."""
+    room = drawing.get_figwidth() * 72 / size  # in heights of a letter
+    for handle in handles:
+        handle.set_label(wrapped(str(handle.get_label()), int((room - 5) / LETTER)))
+    longest = max((len(line) for one in handles for line in str(one.get_label()).split("\n")), default=0)
+    columns = max(min(int(room / (5 + LETTER * longest)), len(handles)), 1)
+    drawing.legend(handles=handles, loc="outside upper center", ncols=columns, fontsize=size)
 
 
 def key_of(methods: dict[str, Look]) -> list[Line2D]:

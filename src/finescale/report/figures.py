@@ -16,7 +16,19 @@ from finescale.report import looks
 from finescale.report.along_figures import loss_along
 from finescale.report.beyond_figures import cost_figure, kept_figure, pet_figure, quality_against_loss
 from finescale.report.checks_figures import calibration_figure, residuals
-from finescale.report.drawing import DASHES, INK, MARKERS, SOFT, Drawing, log_axes, named, scatter, write
+from finescale.report.drawing import (
+    DASHES,
+    INK,
+    MARKERS,
+    SOFT,
+    Drawing,
+    legend,
+    log_axes,
+    named,
+    scatter,
+    titled,
+    write,
+)
 from finescale.report.law_figures import correlations_figure, parameters
 from finescale.report.looks import Look
 from finescale.report.numbers import known, short, with_unit
@@ -94,7 +106,7 @@ def _part(table: pd.DataFrame, task: str, kind: str) -> pd.DataFrame:
 
 def draw(shown: Plotted, task: str) -> Figure:
     """The figure of ``task``: runs as marks, the law as lines, its band as shade, the untouched base dashed."""
-    points, _, _ = shown.of_task(task)
+    points, _, untouched = shown.of_task(task)
     bases = [base for base in shown.bases if (points["base_label"] == base).any()]
     styles = looks.of_kinds(shown.methods)
     columns = min(PANELS_PER_ROW, len(bases))
@@ -108,7 +120,7 @@ def draw(shown: Plotted, task: str) -> Figure:
     _axes(grid[0], shown.scale(task))
     drawing.supxlabel("finetuning examples", fontsize=9, color=INK)
     drawing.supylabel(with_unit("test loss", shown.unit), fontsize=9, color=INK)
-    drawing.legend(handles=_handles(styles, points), loc="outside upper center", ncols=4 + len(styles), fontsize=8.5)
+    legend(drawing, _handles(styles, points, len(untouched) > 0))
     # The layout is worked out once, not again for each file format.
     drawing.draw_without_rendering()
     drawing.set_layout_engine("none")
@@ -125,7 +137,7 @@ def _panel(axes: Axes, shown: Plotted, task: str, base: str, styles: dict[str, L
         axes.plot(curve["examples"], curve["median"], color=look.light, linewidth=1.3, linestyle=DASHES[look.dash])
         scatter(axes, points[points["method_label"] == method], look, shown.scale(task).loss[1])
     size = points["model_params"].iloc[0]
-    axes.set_title(f"{base}  ({short(size)} parameters)" if known(size) else base, color=INK)
+    titled(axes, f"{base} ({short(size)} parameters)" if known(size) else base)
 
 
 def _axes(axes: Axes, scale: Scale) -> None:
@@ -133,7 +145,7 @@ def _axes(axes: Axes, scale: Scale) -> None:
     log_axes(axes, scale.examples, list(scale.ticks), scale.loss)
 
 
-def _handles(styles: dict[str, Look], points: pd.DataFrame) -> list[Line2D]:
+def _handles(styles: dict[str, Look], points: pd.DataFrame, untouched: bool) -> list[Line2D]:
     handles = [
         Line2D([], [], color=look.light, linestyle=DASHES[look.dash], marker=MARKERS[look.symbol], ms=4.5, label=method)
         for method, look in styles.items()
@@ -142,7 +154,9 @@ def _handles(styles: dict[str, Look], points: pd.DataFrame) -> list[Line2D]:
         handles.append(_mark(INK, SOFT, "held out of the fit"))
     if (points["flag"] != "").any():
         handles.append(_mark(SOFT, "none", "flagged, not fitted"))
-    return [*handles, Line2D([], [], color=SOFT, linewidth=0.9, linestyle=(0, (4, 3)), label="base untouched")]
+    if untouched:
+        handles.append(Line2D([], [], color=SOFT, linewidth=0.9, linestyle=(0, (4, 3)), label="base untouched"))
+    return handles
 
 
 def _mark(edge: str, face: str, label: str) -> Line2D:

@@ -43,13 +43,17 @@ def _law(fits: Fits, law: str, rows: pd.DataFrame, level: float) -> Html:
     meanings = rows.drop_duplicates("parameter").set_index("parameter")
     groups = [group for _, group in rows.groupby(list(fits.by), sort=False)] if fits.by else [rows]
     columns = [
-        *telling([Column(by.replace("_", " ").capitalize(), first(by), kind="") for by in fits.by], groups),
+        *telling([Column(by.replace("_", " ").capitalize(), _level(by), kind="") for by in fits.by], groups),
         *(Column(symbol(name), _value(name), meanings.loc[name, "unit"]) for name in meanings.index),
         *telling([Column("Weight", lambda group: numbers.percent(group["weight"].iloc[0]))], groups),
         Column("Status", first("status"), kind=""),
     ]
     caption = f"Parameters with {numbers.percent(level)} intervals" if rows["low"].notna().any() else "Settings"
     return join(_in_words(fits, law, meanings), table(caption, columns, groups))
+
+
+def _level(name: str) -> Callable[[Any], str]:
+    return lambda group: numbers.level(name, group[name].iloc[0])
 
 
 def _value(name: str) -> Callable[[Any], Html]:
@@ -91,7 +95,7 @@ def _statuses(fits: Fits) -> Html:
 
 
 def _label(key: dict[str, Any], with_task: bool) -> str:
-    return ", ".join(str(value) for name, value in key.items() if with_task or name != "task") or "all runs"
+    return ", ".join(numbers.level(*one) for one in key.items() if with_task or one[0] != "task") or "all runs"
 
 
 def _tone(status: str) -> Html:

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from finescale.report import looks
+from finescale.report import looks, numbers
 from finescale.report.correlated import correlation_table
-from finescale.report.drawing import INK, SOFT, Drawing, at, panels
+from finescale.report.drawing import INK, SOFT, Drawing, at, panels, titled, wrapped
 from finescale.report.numbers import ticks
 from finescale.stats.fits import Fits
 
@@ -39,12 +39,12 @@ def _forest(table: pd.DataFrame, by: list[str]) -> Figure:
         y = [groups.index(group) for group in own["group"]]
         axes.hlines(y, own["low"], own["high"], color=looks.HUES_LIGHT[0], linewidth=1.4)
         axes.plot(own["estimate"], y, "o", color=looks.HUES_LIGHT[0], ms=4)
-        axes.set_title(name.replace("_", " "), color=INK)
+        titled(axes, name.replace("_", " "))
         low, high = float(own["low"].min()), float(own["high"].max())
         if low > 0 and high > 30 * low:
             axes.set_xscale("log")
             at(axes.xaxis, ticks(low, high, 3))
-        axes.set_yticks(range(len(groups)), groups)
+        axes.set_yticks(range(len(groups)), [wrapped(group, 44) for group in groups])
         axes.set_ylim(len(groups) - 0.5, -0.5)
         axes.tick_params(axis="x", labelsize=7.5)
     return drawing
@@ -53,7 +53,10 @@ def _forest(table: pd.DataFrame, by: list[str]) -> Figure:
 def _groups(table: pd.DataFrame, by: list[str]) -> list[str]:
     """A group's name: what tells it from the others."""
     telling = [name for name in by if table[name].nunique() > 1] or by[:1]
-    return [", ".join(map(str, row)) or "all runs" for row in table[telling].itertuples(index=False, name=None)]
+    return [
+        ", ".join(map(numbers.level, telling, row)) or "all runs"
+        for row in table[telling].itertuples(index=False, name=None)
+    ]
 
 
 def correlations_figure(fits: Fits) -> list[Drawing]:
@@ -73,15 +76,17 @@ def _matrices(table: pd.DataFrame, by: list[str]) -> Figure:
         matrix = np.full((len(names), len(names)), np.nan)
         for row in own.to_dict("records"):
             i, j = names.index(row["first"]), names.index(row["second"])
-            matrix[i, j] = matrix[j, i] = row["r"]
+            if row["judged"]:
+                matrix[i, j] = matrix[j, i] = row["r"]
             for x, y in ((i, j), (j, i)):
                 said = f"{row['r']:.2f}" if np.isfinite(row["r"]) else "–"
-                strong = abs(row["r"]) > 0.6
-                colour = "white" if strong else INK if row["judged"] else SOFT
+                colour = SOFT if not row["judged"] else "white" if abs(row["r"]) > 0.6 else INK
                 axes.text(x, y, said, ha="center", va="center", fontsize=6.5, color=colour)
         shade = axes.imshow(matrix, cmap=mpl.colormaps["RdBu"], vmin=-1, vmax=1)
         axes.set_xticks(range(len(names)), names, fontsize=7.5)
         axes.set_yticks(range(len(names)), names, fontsize=7.5)
-        axes.set_title(str(group), color=INK, fontsize=8.5)
-    drawing.colorbar(shade, ax=every, location="right", shrink=0.7).set_label("correlation over the draws", fontsize=8)
+        titled(axes, str(group), 8.5)
+    drawing.colorbar(shade, ax=every, location="right", shrink=0.7).set_label(
+        "correlation over the draws; without a shade: not judged", fontsize=8
+    )
     return drawing

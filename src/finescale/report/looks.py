@@ -31,9 +31,11 @@ class Look:
 
 
 def of_kinds(names: Sequence[str]) -> dict[str, Look]:
-    """Looks of things that differ in kind."""
+    """Looks of things that differ in kind; symbols move on by one when the hues begin again, so that marks differ."""
     return {
-        name: Look(_turn(HUES_LIGHT, i), _turn(HUES_DARK, i), _turn(SYMBOLS, i), _turn(DASHES, i))
+        name: Look(
+            _turn(HUES_LIGHT, i), _turn(HUES_DARK, i), _turn(SYMBOLS, i + i // len(HUES_LIGHT)), _turn(DASHES, i)
+        )
         for i, name in enumerate(names)
     }
 

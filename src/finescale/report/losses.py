@@ -28,7 +28,7 @@ def loss_section(analysis: Analysis, shown: Plotted) -> Section:
     lead = paragraph(
         "Each dot is one finetuning run, scored on the whole test set. Lines are the law, fitted without the runs that "
         f"are marked as held out or flagged; the shade is where its curve lies with {numbers.percent(shown.level)} "
-        "probability. The dashed line is the base before any finetuning."
+        "probability." + (" The dashed line is the base before any finetuning." if len(shown.untouched) else "")
     )
     figures = [
         join(_figure(shown, task, number), along_figure(shown, task))
@@ -91,7 +91,7 @@ def _means(shown: Plotted, task: str) -> Html:
     columns = [
         Column("Base", lambda key: key[0], kind=""),
         Column("Examples", lambda key: numbers.whole(key[1])),
-        Column("untouched", lambda key: numbers.fixed(zero.get(key[0]))),
+        *([Column("untouched", lambda key: numbers.fixed(zero.get(key[0])))] if len(zero) else []),
         *(Column(name, _mean(means, name)) for name in shown.methods if name in means),
     ]
     order = sorted(means.index, key=lambda key: (shown.bases.index(key[0]), key[1]))

@@ -7,6 +7,7 @@ from typing import Any
 
 MISSING = "–"
 
+COUNTED = {"model_params": "parameters", "pretrain_tokens": "tokens", "pet_params": "trained parameters"}
 _SHORT = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k"))
 
 
@@ -46,6 +47,11 @@ def short(value: Any, digits: int = 3) -> str:
         if abs(number) >= unit:
             return f"{_minus(f'{number / unit:.{digits}g}')}{letter}"
     return _minus(f"{number:.{digits}g}")
+
+
+def level(name: str, value: Any) -> str:
+    """The level of a column in words: a count short and with what it counts, anything else as it is."""
+    return f"{short(value, 4)} {COUNTED[name]}" if name in COUNTED and known(value) else str(value)
 
 
 def fixed(value: Any, decimals: int = 3) -> str:

@@ -33,6 +33,7 @@ from finescale.report.law import law_section
 from finescale.report.losses import loss_section
 from finescale.report.markup import Html, join, json_block, raw, tag
 from finescale.report.material import bases_section, cost_section, runs_section, text_section, versions_section
+from finescale.report.packing import columnar, six_digits
 from finescale.report.quality import kept_section, pet_section, quality_section
 from finescale.report.section import Section
 from finescale.report.series import SERIES, Plotted, plotted
@@ -62,8 +63,11 @@ SECTIONS: tuple[Callable[[Analysis, Plotted], Section], ...] = (
 )
 OF_STUDIES = frozenset({kept_section, claims_section, bases_section, text_section, cost_section})
 """Sections about what only a study knows; a page of somebody's table leaves them out, and says so."""
-DRAWN_CURVE = [*SERIES, "examples", "median", "low", "high"]
-SCRIPTS = (("figures.js", "laws.js", "calculator.js", "versus.js", "checks.js", "along.js"), ("runs.js",))
+DRAWN_CURVE = ["median", "low", "high"]
+SCRIPTS = (
+    ("rows.js", "figures.js", "laws.js", "calculator.js", "versus.js", "checks.js", "along.js"),
+    ("rows.js", "runs.js"),
+)
 """Files that are one script share their names; scripts share nothing."""
 
 
@@ -106,13 +110,13 @@ def page(analysis: Analysis, figures: str | None = None) -> str:
 def payload(analysis: Analysis, shown: Plotted) -> dict[str, Any]:
     """What the page's scripts read: the table of runs as it is, what the figures add to it, and the looks of series.
 
-    Tables are ``{"columns": [...], "rows": [[...], ...]}``; ``marks`` has one row per run, in the order of ``runs``.
+    Tables are ``columnar``; ``marks`` has one row per run, in the order of ``runs``.
     """
     return {
         "unit": spoken_unit(analysis.final),
         "runs": columnar(analysis.runs),
         "marks": columnar(shown.points[["method_label", "base_label", "held_out", "drawn", "residual"]]),
-        "curves": columnar(_rounded(shown.curves[DRAWN_CURVE])),
+        "curves": _curves(shown.curves),
         "untouched": columnar(shown.untouched),
         "along": along_data(shown),
         "commands": commands(analysis),
@@ -128,22 +132,17 @@ def payload(analysis: Analysis, shown: Plotted) -> dict[str, Any]:
     }
 
 
-def _rounded(curves: pd.DataFrame) -> pd.DataFrame:
-    """Curves with numbers to six digits, more than a screen can show."""
-    out = curves.copy()
-    for name in curves.select_dtypes("number"):
-        out[name] = [float(f"{value:.6g}") for value in curves[name]]
-    return out
+def _curves(curves: pd.DataFrame) -> dict[str, Any]:
+    """A row per curve; the numbers of examples stand once for all curves of a task."""
+    series = curves.groupby(SERIES, sort=False)
+    rows = [[*key, *(six_digits(part[name]) for name in DRAWN_CURVE)] for key, part in series]
+    sizes = {task: six_digits(part["examples"].unique()) for task, part in curves.groupby("task", sort=False)}
+    return {"sizes": sizes, **columnar(pd.DataFrame(rows, columns=[*SERIES, *DRAWN_CURVE]))}
 
 
 def commands(analysis: Analysis) -> str | None:
     """What stands before the id of a run in the command that makes it; None where no study made the runs."""
     return None if analysis.table else f"finescale run {shlex.quote(analysis.name)} --only "
-
-
-def columnar(table: pd.DataFrame) -> dict[str, list[Any]]:
-    """A frame as column names and rows."""
-    return {"columns": list(table.columns), "rows": [list(row) for row in table.itertuples(index=False, name=None)]}
 
 
 def _head(analysis: Analysis, scripts: list[Html]) -> Html:

@@ -91,7 +91,7 @@ def _kept(probes: pd.DataFrame | None, level: float) -> Html:
     columns = [
         *telling([Column("Task", cell("task"), kind="")], rows),
         Column("Method", cell("method"), kind=""),
-        *telling([Column("PET size", lambda row: numbers.significant(row["pet_size"] or None))], rows),
+        *telling([Column("PET size", lambda row: numbers.short(row["pet_size"] or None))], rows),
         Column("Examples", lambda row: numbers.whole(row["examples"])),
         Column("Probe", cell("probe"), kind=""),
         Column("Metric", cell("metric"), kind=""),

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from finescale.report.markup import Html, join, tag
+from finescale.report.packing import packed_shares, six_digits
 from finescale.report.section import paragraph
 from finescale.study.compare import BEYOND
 from finescale.study.maps import Map
@@ -49,7 +50,7 @@ def versus_figure(analysis: Analysis) -> Html | None:
 
 
 def versus_data(analysis: Analysis) -> list[dict[str, Any]]:
-    """What the script reads; shares to four decimals, NaN where nothing is said."""
+    """What the script reads; shares to four decimals, packed."""
     return [_data(one) for one in analysis.maps]
 
 
@@ -61,8 +62,8 @@ def _data(one: Map) -> dict[str, Any]:
         "b": found.b,
         "labels": one.labels,
         "sizes": one.sizes,
-        "examples": [float(f"{size:.6g}") for size in found.examples],
-        "shares": {"expected": _rounded(found.expected), "run": _rounded(found.run)},
+        "examples": six_digits(found.examples),
+        "shares": {"expected": packed_shares(found.expected), "run": packed_shares(found.run)},
         **{name: lines[name].tolist() for name in ("low", "median", "high", "from", "to")},
         "frame": one.frame,
         "crosses": (lines["outcome"] == "overtakes").tolist(),
@@ -79,7 +80,3 @@ def drawn_crossings(one: Map) -> pd.DataFrame:
     lines.loc[blank, "outcome"] = "undecided"
     lines.loc[blank, "verdict"] = f"nothing is said: more than {BEYOND:g} times beyond what was seen"
     return lines
-
-
-def _rounded(shares: np.ndarray[Any, Any]) -> list[list[float]]:
-    return [[round(float(share), 4) for share in row] for row in shares]

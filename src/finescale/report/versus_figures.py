@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
-from finescale.report.drawing import INK, Drawing, at, named
+from finescale.report.drawing import INK, Drawing, at, named, titled, wrapped
 from finescale.report.numbers import ticks
 from finescale.report.versus import drawn_crossings
 from finescale.study.maps import Map
@@ -94,14 +94,14 @@ def _panel(axes: Axes, one: Map) -> QuadMesh:
     axes.set(xscale="log", xlim=(edges[1][0], edges[1][-1]), ylim=(edges[0][0], edges[0][-1]))
     at(axes.xaxis, ticks(edges[1][0], edges[1][-1], 5))
     if one.sizes is None:
-        axes.set_yticks(up, one.labels)
+        axes.set_yticks(up, [wrapped(label, 24) for label in one.labels])
     else:
         axes.set_yscale("log")
         at(axes.yaxis, ticks(edges[0][0], edges[0][-1], 5))
     _lines(axes, one, up)
     seen, height = one.seen, up[one.seen["row"].to_numpy(dtype=int)]
     axes.scatter(seen["examples"], height, 9, "white", edgecolor=INK, linewidth=0.7, zorder=4)
-    axes.set_title(one.title, color=INK)
+    titled(axes, one.title, 8.5)
     return shade
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from finescale.report import looks
 from finescale.report.calculator import asked_of
-from finescale.report.drawing import DASHES, INK, SOFT, Drawing, key_of, log_axes, named, panels
+from finescale.report.drawing import DASHES, INK, SOFT, Drawing, key_of, legend, log_axes, named, panels, titled
 from finescale.report.numbers import ticks, whole, with_unit
 from finescale.report.series import method_labels
 from finescale.stats.advise import advise
@@ -92,8 +92,8 @@ def _draw(numbers: Callable[[], pd.DataFrame], analysis: Analysis) -> Figure:
     pad = 0.05 * (most - least or 1)
     ends = (float(curves["examples"].min()), float(curves["examples"].max()))
     log_axes(axes, ends, ticks(*ends, 6), (least - pad, most + pad))
-    axes.set_title(f"base {curves['base'].iloc[0]}, {whole(asked)} examples asked for", color=INK)
+    titled(axes, f"base {curves['base'].iloc[0]}, {whole(asked)} examples asked for")
     axes.set_xlabel("finetuning examples (thin: beyond what was seen)", color=INK)
     axes.set_ylabel(with_unit("expected test loss", analysis.unit))
-    drawing.legend(handles=key_of(styles), loc="outside upper center", ncols=min(len(styles), 4), fontsize=8.5)
+    legend(drawing, key_of(styles))
     return drawing

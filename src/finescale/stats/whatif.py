@@ -4,16 +4,18 @@ A forecast of a run draws its noise anew for every number of examples. A page ha
 each candidate's departure from its curve (what its base and the run's noise add to log loss) is drawn once, at the size
 that was asked first, and goes along with the curve to every other size. At that size a what-if forecast is the forecast
 itself; at every other one it is another draw of the same noise. Curves have no noise and are the fit's own everywhere.
+Draws are rounded to single precision, in which a page carries them: 1e-7 of each, far below any digit that is shown.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from finescale.stats.auto_fit import AutoFit
 from finescale.stats.fits import Fits, GroupFit, Kind
 from finescale.stats.groups import Codes
 from finescale.stats.laws import Array
@@ -70,7 +72,27 @@ def what_if(fits: Fits, candidates: pd.DataFrame, most: int) -> WhatIf:
         if fit.fitted and len(asked):
             fresh[:, index] = _departure_of(fit, _middle(fit, asked), fits.seed)[take]
     known: dict[str, Any] = {one.name: getattr(fits, one.name) for one in fields(Fits)}
-    return WhatIf(**known, take=take, asked=asked, departures=departures, fresh=fresh)
+    known["groups"] = [_carried(fit) for fit in fits.groups]
+    return WhatIf(**known, take=take, asked=asked, departures=single(departures), fresh=single(fresh))
+
+
+def single(values: Array) -> Array:
+    """Values rounded to single precision; as they are where one is too large or too small for it."""
+    with np.errstate(over="ignore"):
+        rounded = values.astype(np.float32).astype(float)
+    held = np.isclose(rounded, values, rtol=1e-7, atol=0, equal_nan=True)
+    return rounded if held.all() else values
+
+
+def _carried(fit: GroupFit) -> GroupFit:
+    """A group's fit with its draws rounded."""
+    members = [
+        replace(one, draws_theta=single(one.draws_theta), draws_coef=single(one.draws_coef), weight=single(one.weight))
+        for one in fit.members
+    ]
+    if isinstance(fit, AutoFit):
+        return replace(fit, members=members, strain=single(fit.strain), unit=single(fit.unit))
+    return replace(fit, members=members, strain=single(fit.strain))
 
 
 def group_of(fits: Fits, row: pd.Series) -> GroupFit | None:

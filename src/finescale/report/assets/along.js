@@ -78,7 +78,7 @@ class Along {
       const panel = this.part.panels[i], series = panel.series.filter((one) => !this.hidden.has(one.name));
       const said = series.map(({ name, runs }) => ({ name, runs: runs.map((at) => ALL[at]) }));
       plot.setAttribute("aria-label", spoken(`${grouped(panel.examples)} examples`, said, this.part.factor, this.part.short));
-      whenNear(plot, () => this.drawPanel(plot, series, ends));
+      whenNear(plot, () => this.drawPanel(plot, series, panel.x, ends));
     });
   }
 
@@ -89,9 +89,9 @@ class Along {
     return { range: [low / margin, high * margin], ticks: levels.length <= 4 ? levels : niceTicks(low / margin, high * margin, 5) };
   }
 
-  drawPanel(plot, series, { range, ticks }) {
+  drawPanel(plot, series, grid, { range, ticks }) {
     const { loss } = DATA.scales[this.task], factor = this.part.factor;
-    const curves = series.map((one) => ({ ...one, look: style("method", one.look), rows: one.curve.map(([x, median, low, high]) => ({ [factor]: x, median, low, high })) }));
+    const curves = series.map((one) => ({ ...one, look: style("method", one.look), rows: placed(one.curve, grid, factor) }));
     const laws = curves.filter((one) => one.law), levels = curves.filter((one) => !one.law);
     const traces = [
       ...laws.map(({ rows, look }) => band(rows, look, factor)),
@@ -102,6 +102,11 @@ class Along {
     const made = lossAxis(layout({ examples: range, loss, ticks }), loss, this.log);
     Plotly.react(plot, traces, made, { responsive: true, displayModeBar: false });
   }
+}
+
+/** A curve's points; its places are the panel's unless it has its own. */
+function placed(curve, grid, factor) {
+  return (curve.x ?? grid).map((x, i) => ({ [factor]: x, median: curve.median[i], low: curve.low[i], high: curve.high[i] }));
 }
 
 /** Forecasts at single levels: a bar from low to high, a tick at the median. */

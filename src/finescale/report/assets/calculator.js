@@ -320,9 +320,9 @@ function framed(caption, heads, rows) {
 }
 
 function unpackedGroup(group) {
-  const members = group.members.map((one) => ({ ...one, theta: doubles(one.theta), coef: doubles(one.coef),
-    weight: one.weight === null ? null : doubles(one.weight) }));
-  return { ...group, members, strain: group.strain ? doubles(group.strain) : null, fresh: group.fresh ? doubles(group.fresh) : null };
+  const members = group.members.map((one) => ({ ...one, theta: floats(one.theta), coef: floats(one.coef),
+    weight: one.weight === null ? null : floats(one.weight) }));
+  return { ...group, members, strain: group.strain ? floats(group.strain) : null, fresh: group.fresh ? floats(group.fresh) : null };
 }
 
 function unpackedCandidate(one, groups) {
@@ -332,10 +332,10 @@ function unpackedCandidate(one, groups) {
   if (one.path && !group.refusal) {
     if (one.path.x) {
       path = { ...one.path };
-      for (const name of ["x", "centre", "scale", "unit"]) path[name] = doubles(one.path[name]);
+      for (const name of ["x", "centre", "scale", "unit"]) path[name] = floats(one.path[name]);
     } else unknown = `${one.name} has no curve of its own, which this page needs; finescale advise can answer.`;
   }
-  return { ...one, group, path, unknown, departure: doubles(one.departure) };
+  return { ...one, group, path, unknown, departure: floats(one.departure) };
 }
 
 if (DATA.what_if) new Calculator(DATA.what_if);

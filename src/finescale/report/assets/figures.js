@@ -25,17 +25,37 @@ class Scheme extends EventTarget {
 
 const DARK = new Scheme();
 
-/** Rows of a column table {columns, rows} as objects. */
+/** Rows of a table as objects. */
 function records(table) {
-  return table.rows.map((row) => Object.fromEntries(table.columns.map((name, i) => [name, row[i]])));
+  return rowsOf(table).map((row) => Object.fromEntries(table.columns.map((name, i) => [name, row[i]])));
+}
+
+const bytes = (base64) => Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0)).buffer;
+
+/** packing.packed: little-endian floats of as many bytes as the first letter says. */
+function floats(text) {
+  return text[0] === "4" ? new Float32Array(bytes(text.slice(1))) : new Float64Array(bytes(text.slice(1)));
+}
+
+/** packing.packed_shares: rows of so many shares, null where nothing is said. */
+function sharesOf(text, columns) {
+  const every = Array.from(new Uint16Array(bytes(text)), (one) => (one === 65535 ? null : one / 1e4));
+  return Array.from({ length: every.length / columns }, (_, row) => every.slice(row * columns, (row + 1) * columns));
+}
+
+/** The fitted curves of a task, a row per point. */
+function curvesOf(task) {
+  return records(DATA.curves).filter((one) => one.task === task).flatMap(({ median, low, high, ...of }) =>
+    DATA.curves.sizes[task].map((examples, i) => ({ ...of, examples, median: median[i], low: low[i], high: high[i] })));
 }
 
 /** Runs of a task with what the figures say about them; made once, since thousands of them take their time. */
 function points(task) {
   if (!BY_TASK.size) {
     const columns = [...DATA.runs.columns, ...DATA.marks.columns];
-    DATA.runs.rows.forEach((row, i) => {
-      const values = [...row, ...DATA.marks.rows[i]];
+    const marks = rowsOf(DATA.marks);
+    rowsOf(DATA.runs).forEach((row, i) => {
+      const values = [...row, ...marks[i]];
       const run = Object.fromEntries(columns.map((name, at) => [name, values[at]]));
       ALL.push(run);
       if (!BY_TASK.has(run.task)) BY_TASK.set(run.task, []);
@@ -311,7 +331,7 @@ class Multiples {
     const task = root.dataset.task;
     const ofTask = (rows) => rows.filter((row) => row.task === task);
     this.part = {
-      task, runs: points(task), curves: ofTask(records(DATA.curves)), untouched: ofTask(records(DATA.untouched)),
+      task, runs: points(task), curves: curvesOf(task), untouched: ofTask(records(DATA.untouched)),
     };
     this.scale = DATA.scales[task];
     this.log = this.scale.loss[0] > 0;

@@ -23,11 +23,6 @@ const LAWS = {
   "loglog-line": (z, t) => [Math.exp(-t[0] * z.at(-1))],
 };
 
-/** Numbers as they were: base64 of little-endian doubles. */
-function doubles(text) {
-  return new Float64Array(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
-}
-
 /* --- numpy ----------------------------------------------------------------------------------------------------- */
 
 const sorted = (values) => Float64Array.from(values).sort();

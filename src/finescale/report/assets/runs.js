@@ -112,7 +112,8 @@ class RunsTable {
 function start() {
   NEAR.disconnect();
   if (RUNS !== null) return;
-  RUNS = JSON.parse(document.getElementById("data").textContent).runs;
+  const { runs } = JSON.parse(document.getElementById("data").textContent);
+  RUNS = { columns: runs.columns, rows: rowsOf(runs) };
   new RunsTable(TABLE);
 }
 

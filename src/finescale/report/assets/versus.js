@@ -8,7 +8,10 @@ const EDGE = "#111111", CORE = "#ffffff";
 
 class Versus {
   constructor(maps) {
-    this.maps = maps;
+    this.maps = maps.map((one) => {
+      const [expected, run] = ["expected", "run"].map((kind) => sharesOf(one.shares[kind], one.examples.length));
+      return { ...one, shares: { expected, run } };
+    });
     this.kind = "expected";
     this.plot = document.getElementById("versus-plot");
     this.controls();
