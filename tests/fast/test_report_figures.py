@@ -118,6 +118,7 @@ def test_long_titles_and_names_stay_apart_and_inside_the_figure() -> None:
     for axes in every:
         titled(axes, "full against a-method-with-a-long-name, 1,199,616 pretraining tokens, mt-en-de")
     legend(drawing, [Line2D([], [], label=f"{'a long name ' * 20}{i}") for i in range(3)])
+    assert every[0].get_title().endswith("mt-en-de")
     drawing.draw_without_rendering()
     boxes = [axes.title.get_window_extent() for axes in every]
     assert all(left.x1 < right.x0 for left, right in pairwise(boxes))

@@ -15,7 +15,10 @@ from typer.testing import CliRunner
 
 from finescale.cli import app
 from finescale.errors import InputError
+from finescale.report.drawing import BOXES, write
+from finescale.report.figures import loss_against_examples
 from finescale.report.page import page
+from finescale.report.series import plotted
 from finescale.stats.runs import read_runs
 from finescale.study.analyse import Analysis
 from finescale.study.of_table import analyse_table
@@ -172,3 +175,33 @@ def test_the_verb_writes_page_and_figures_without_torch(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "p.html").stat().st_size < 6_000_000
     assert (tmp_path / "figures" / "critical-size-map.csv").exists()
+
+
+def test_one_method_on_one_base_is_the_only_candidate_and_best_of_nothing() -> None:
+    alone = bare().query("method == 'full'")
+    found = analyse_table(read_runs(alone), "alone.csv")
+    here, there = found.advice
+    assert "is the only candidate; forecast" in here.sentence
+    assert not there.refused, "four times the most examples is as far as anything is said, not further"
+    read = Document(page(found))
+    assert "with probability" not in read.texts["answer"]
+    assert "1 run was kept out" in read.texts["held-out"]
+    assert "dashed line" not in read.texts["loss"]
+    assert "The table does not say how learning rates were found." in read.texts["runs"]
+    assert (found.final.reach(found.runs) == 1).all()
+
+
+def test_names_without_a_glyph_are_told_once(tmp_path: Path) -> None:
+    frame = read_runs(bare().replace({"method": {"full": "全量微调", "lora": "قاعدة"}}))
+    shown = plotted(analyse_table(frame, "names.csv", law="power"))
+    with pytest.warns(UserWarning, match="letters that the figures") as raised:
+        write(loss_against_examples(shown), tmp_path)
+    assert [str(one.message) for one in raised] == [BOXES]
+    assert "全量微调" in (tmp_path / "loss-against-examples.svg").read_text(encoding="utf-8")
+
+
+def test_crossings_of_several_tasks_name_their_task() -> None:
+    several = pd.concat([bare(task="a"), bare(task="b")])
+    read = Document(page(analyse_table(read_runs(several), "two.csv", law="power")))
+    for task in ("a", "b"):
+        assert f"{task}, the base, full and lora" in read.texts["crossings"]

@@ -122,11 +122,12 @@ def candidates(advice: Advice, unit: str) -> Html:
 
 def _columns(best: pd.DataFrame, rows: list[Any], asked: str, unit: str) -> list[Column]:
     scale = (best["low"].min(), best["high"].max())
+    sure = ("Best" if asked == "p_best" else "Meets the target", _probability(asked), "probability")
     names = [name for name in ("task", "method", "base") if name in best]
     return [
         *telling([Column(name.capitalize(), cell(name), kind="") for name in names], rows),
         Column("Examples", lambda row: numbers.whole(row["examples"])),
-        Column("Best" if asked == "p_best" else "Meets the target", _probability(asked), "probability"),
+        *([Column(*sure)] if asked != "p_best" or len(rows) > 1 else []),  # one alone is best of nothing
         Column("Forecast", _forecast, ", ".join(filter(None, [unit, "with the interval of a new run"]))),
         Column("", lambda row: _strip(row, scale), kind=""),
         *telling([Column("Refused", cell("refused"), kind="text")], rows),

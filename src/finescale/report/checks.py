@@ -9,7 +9,7 @@ import pandas as pd
 
 from finescale.report import numbers
 from finescale.report.markup import Html, join, tag
-from finescale.report.section import Section, paragraph
+from finescale.report.section import Section, paragraph, plural
 from finescale.report.series import Plotted
 from finescale.report.tables import Column, cell, rows_of, table, telling
 from finescale.stats.checks import calibration
@@ -111,9 +111,10 @@ def calibration_parts(tested: pd.DataFrame) -> Html:
     """Nominal against actual coverage of the runs held out, as a figure and the table behind it."""
     runs = int(tested["runs"].iloc[0])
     lead = paragraph(
-        f"Of {runs:,} losses that the fit never saw, how many lie inside intervals of each width. On the line the "
-        "intervals are as wide as they say; below it they are too narrow. The shade is where the share would lie with "
-        "90% probability by chance alone if runs were independent; those of one base are not quite, and spread wider."
+        f"Of {plural(runs, 'loss', 'losses')} that the fit never saw, how many lie inside intervals of each width. "
+        "On the line the intervals are as wide as they say; below it they are too narrow. The shade is where the share "
+        "would lie with 90% probability by chance alone if runs were independent; those of one base are not quite, and "
+        "spread wider."
     )
     parts = (
         tag("p", "Actual coverage, per cent", class_="axis"),

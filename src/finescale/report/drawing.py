@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ CANVASES: dict[str, Any] = {"png": FigureCanvasAgg, "svg": FigureCanvasSVG, "pdf
 FORMATS = tuple(CANVASES)
 DATELESS: dict[str, Any] = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 DOTS_AN_INCH = 200
+NO_GLYPH = r"Glyph \d+ "
+BOXES = "some names have letters that the figures' font lacks: .png and .pdf have boxes there, .svg and the page do not"
 LETTER = 0.55
 """Width of a letter in the mean, as a share of its size; generous."""
 MOST_LINES = 3
@@ -68,10 +71,16 @@ class Drawing:
 def write(drawings: list[Drawing], folder: Path) -> list[Path]:
     """Draw and write each figure and its CSV; returns the files written."""
     written = []
-    for one in drawings:
-        with mpl.rc_context(STYLE):
-            drawing = one.draw()
-        written += save(drawing, one.numbers(), folder, one.name)
+    with warnings.catch_warnings(record=True) as raised:
+        warnings.filterwarnings("always", NO_GLYPH)
+        for one in drawings:
+            with mpl.rc_context(STYLE):
+                drawing = one.draw()
+            written += save(drawing, one.numbers(), folder, one.name)
+    for other in (one for one in raised if not re.match(NO_GLYPH, str(one.message))):
+        warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
+    if any(re.match(NO_GLYPH, str(one.message)) for one in raised):
+        warnings.warn(BOXES, stacklevel=2)
     return written
 
 
@@ -151,8 +160,11 @@ def panels(count: int, across: int, wide: float, high: float, **shared: Any) -> 
 
 
 def wrapped(text: str, letters: int) -> str:
-    """Text in at most ``MOST_LINES`` lines of so many letters; what is left over is an ellipsis."""
-    lines = textwrap.wrap(text, max(letters, 8), break_on_hyphens=False, max_lines=MOST_LINES, placeholder=" …")
+    """Text in at most ``MOST_LINES`` lines of so many letters; a longer one keeps its end, which often tells most."""
+    letters = max(letters, 8)
+    lines = textwrap.wrap(text, letters, break_on_hyphens=False)
+    if len(lines) > MOST_LINES:
+        lines = [*lines[: MOST_LINES - 1], f"… {text[2 - letters :]}"]
     return "\n".join(lines)
 
 

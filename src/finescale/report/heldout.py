@@ -58,6 +58,12 @@ def _words(fits: Fits, held: pd.DataFrame, level: float) -> str:
     kept = [_largest(LEVELS[name], count) for name, count in fits.about["hold_out"].items() if count]
     inside = f"{_inside(held).sum()} of {plural(len(held), 'loss', 'losses')}"
     middle, worst = (numbers.percent(error, 1) for error in held["relative_error"].quantile([0.5, 1.0]))
+    if len(held) == 1:
+        where = "inside" if _inside(held).all() else "outside"
+        return (
+            f"Before this fit, 1 run was kept out: {listed(kept)}. The law then forecast it. Its median was off by "
+            f"{worst} of the loss, which lies {where} its {numbers.percent(level)} interval. One run tells little."
+        )
     return (
         f"Before this fit, {plural(len(held), 'run')} were kept out: {listed(kept)}. The law then forecast them. Its "
         f"median was off by {middle} of the loss in the middle case and by {worst} in the worst; {inside} lie inside "

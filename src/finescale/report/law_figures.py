@@ -87,6 +87,6 @@ def _matrices(table: pd.DataFrame, by: list[str]) -> Figure:
         axes.set_yticks(range(len(names)), names, fontsize=7.5)
         titled(axes, str(group), 8.5)
     drawing.colorbar(shade, ax=every, location="right", shrink=0.7).set_label(
-        "correlation over the draws; without a shade: not judged", fontsize=8
+        "correlation over the draws;\nwithout a shade: not judged", fontsize=8
     )
     return drawing

@@ -229,7 +229,9 @@ WHY = {
 def _rates(analysis: Analysis) -> Html:
     heading = tag("h3", "Learning rates")
     if analysis.rates.empty:
-        return join(heading, paragraph("No search was made: every method was given its rate."))
+        unsaid = "The table does not say how learning rates were found."
+        made = "No search was made: every method was given its rate."
+        return join(heading, paragraph(unsaid if analysis.table else made))
     columns = [
         Column("Method", cell("method"), kind=""),
         Column("Base", cell("base"), kind=""),

@@ -77,7 +77,7 @@ def draw_maps(maps: list[Map]) -> Figure:
     for axes in grid[len(maps) :]:
         axes.set_visible(False)
     bar = drawing.colorbar(shades[0], ax=list(grid), location="right", shrink=0.8)
-    bar.set_label("probability that the first has the lower expected loss", fontsize=8)
+    bar.set_label("probability that the first\nhas the lower expected loss", fontsize=8)
     drawing.supxlabel("finetuning examples", fontsize=9, color=INK)
     along = any(one.sizes is not None for one in maps)
     drawing.supylabel("model parameters without embeddings" if along else "base", fontsize=9, color=INK)

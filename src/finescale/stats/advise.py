@@ -140,9 +140,9 @@ def _by_loss(table: pd.DataFrame, candidates: pd.DataFrame, able: Any, level: fl
         table.loc[best, "p_best"] = np.nan
         return Advice(None, float("nan"), table, None, sentence + _tail(table))
     among = "best" if len(able) == len(table) else f"best of the {len(able)} that can be forecast"
+    what = "the only candidate" if len(table) == 1 else f"{among} with probability {_sure(one['p_best'])}"
     sentence = (
-        f"With {one['examples']:,.0f} examples, {name_of(one)} is {among} with probability {_sure(one['p_best'])}; "
-        f"forecast {_interval(one, level)}{unit}."
+        f"With {one['examples']:,.0f} examples, {name_of(one)} is {what}; forecast {_interval(one, level)}{unit}."
     )
     runner_up = None
     if len(order) > 1:

@@ -53,8 +53,9 @@ class Path:
 
     @property
     def support(self) -> tuple[float, float]:
-        """Smallest and largest number of examples seen of the curve."""
-        return float(np.exp(self.x[0] + _BEFORE)), float(np.exp(self.x[-1]) / REFUSES_BEYOND)
+        """Smallest and largest number of examples seen of the curve, without what logarithms lose of them."""
+        ends = np.exp(self.x[0] + _BEFORE), np.exp(self.x[-1]) / REFUSES_BEYOND
+        return float(f"{ends[0]:.12g}"), float(f"{ends[1]:.12g}")
 
     def at(self, x: Array) -> tuple[Array, Array]:
         """Centre and scale (N,) at log examples ``x``; the ends are carried on flat."""

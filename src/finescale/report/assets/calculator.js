@@ -174,11 +174,11 @@ class Calculator {
   showTable(found, examples) {
     const heads = ["Method", ...(this.base() === null ? ["Base"] : []), "Best", "Forecast", "Beyond what was seen", "Device-hours", "Cost"];
     const order = [...found.rows].sort((a, b) => (a.refused !== "") - (b.refused !== "") || b.p_best - a.p_best || a.median - b.median);
-    const rows = order.map((row) => this.row(row, row === found.best && row.p_best !== null, examples));
+    const rows = order.map((row) => this.row(row, row === found.best && row.p_best !== null, examples, order.length === 1));
     this.field("table").replaceChildren(framed("Every candidate at this size; the interval is that of one new run", heads, rows));
   }
 
-  row(row, best, examples) {
+  row(row, best, examples, alone) {
     const { hours, sum, without } = this.cost(row.asked, examples);
     const line = element("tr", { class: best ? "chosen" : "" });
     Object.assign(line.dataset, { name: row.asked.name, median: row.median ?? "", low: row.low ?? "", high: row.high ?? "",
@@ -190,7 +190,7 @@ class Calculator {
     } else {
       const forecast = element("td", { class: "num", text: `${fixed(row.median, 3)} ` });
       forecast.append(element("span", { class: "interval", text: `[${fixed(row.low, 3)}, ${fixed(row.high, 3)}]` }));
-      line.append(element("td", { class: "num", text: chance(row.p_best) }), forecast,
+      line.append(element("td", { class: "num", text: alone ? "–" : chance(row.p_best) }), forecast,
         element("td", { class: row.reach > 1 ? "num warn" : "num", text: row.reach > 1 ? `${general(row.reach, 3)} times` : "no" }));
     }
     const cost = element("td", { class: "num", text: sum === null ? "not counted" : sum.toLocaleString("en", { maximumFractionDigits: 2 }) });

@@ -174,8 +174,8 @@ function sentence(rows, able, order, examples, level, about) {
     return `No advice: with ${amount} examples only ${best.asked.name} can be forecast, ${interval(best, level)}${about.unit}.${tail(rows)}`;
   }
   const among = able.length === rows.length ? "best" : `best of the ${able.length} that can be forecast`;
-  let said = `With ${amount} examples, ${best.asked.name} is ${among} with probability ${sure(best.p_best)}; ` +
-    `forecast ${interval(best, level)}${about.unit}.`;
+  const what = rows.length === 1 ? "the only candidate" : `${among} with probability ${sure(best.p_best)}`;
+  let said = `With ${amount} examples, ${best.asked.name} is ${what}; forecast ${interval(best, level)}${about.unit}.`;
   if (second) {
     const [one, other] = [best, second].map((row) => curveOf(row.asked, examples, about.draws));
     const gap = quantile(sorted(other.map((loss, b) => loss - one[b])), 0.5);
