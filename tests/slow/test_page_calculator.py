@@ -310,3 +310,13 @@ def test_a_study_of_two_methods_needs_no_task(browser: Any, tmp_path: Path) -> N
     show(browser, write_page(sample_analysis(small_runs()), tmp_path / "index.html").as_uri())
     assert not browser.find_element("id", "what-if-task").is_displayed()
     assert until(lambda: browser.execute_script(SAID))
+
+
+def test_one_candidate_alone_is_said_as_python_says_it(browser: Any, tmp_path: Path) -> None:
+    runs = small_runs().query("method == 'full' and base == 'xs@2.5M'").reset_index(drop=True)
+    final = fit(runs, "power", None, ["task", "method", "model_params"], draws=41)
+    analysis = sample_analysis(runs, final=final, crossings=crossings(final, runs, 0.9))
+    fits = asked_of(analysis)
+    show(browser, write_page(analysis, tmp_path / "index.html").as_uri())
+    assert "is the only candidate; forecast" in browser.execute_script(SAID)
+    same_as_python(browser, fits, fits.asked, 0.9)

@@ -47,7 +47,8 @@ def packed(values: Array) -> str:
 
     ``4`` where single precision holds every value as it is (``finescale.stats.whatif.single``), else ``8``.
     """
-    short = values.astype("<f4")
+    with np.errstate(over="ignore"):
+        short = values.astype("<f4")
     exact = np.array_equal(short, values, equal_nan=True)
     return f"{'4' if exact else '8'}{_base64(short if exact else values.astype('<f8'))}"
 
