@@ -51,10 +51,11 @@ def test_ratios_memory_and_losses_are_as_said(rows: list[dict[str, str]], said: 
 def test_losses_within_half_a_per_cent_are_counted() -> None:
     counted = []
     for rows, said in tables():
-        if said:
-            apart = [abs(float(row["sensible our loss less theirs"].rstrip(" %"))) for row in rows]
-            counted.append((max(apart), sum(one <= 0.5 for one in apart), len(apart)))
+        for one in said:
+            apart = [abs(float(row[f"{one[1]} our loss less theirs"].rstrip(" %"))) for row in rows]
+            counted.append((one[1], f"{max(apart):.2f} %", f"0.5 % in {sum(x <= 0.5 for x in apart)} of {len(apart)}"))
     words = " ".join(SECTION.split())
-    (worst, near, many), (worst_2, near_2, many_2) = counted
-    assert f"at `l` are within {worst:.2f} % of the sensible recipe's (within 0.5 % in {near} of {many} cells;" in words
-    assert f"at `2xl` within {worst_2:.2f} % (0.5 % in {near_2} of {many_2})" in words
+    (sensible, worst, near), (plain, worst_l, near_l), (sensible_2, worst_2, near_2), (plain_2, worst_3, near_3) = counted
+    assert (sensible, plain) == (sensible_2, plain_2) == ("sensible", "plain")
+    assert f"at `l` are within {worst} of the sensible recipe's ({near} cells), of the plain one's within {worst_l}" in words
+    assert f"({near_l}); at `2xl` within {worst_2} ({near_2}) and {worst_3} ({near_3})." in words

@@ -38,8 +38,8 @@ def test_lines_are_read_with_a_mark_of_order_any_line_ends_and_blank_lines(conte
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("rows.jsonl", gzip.compress(LINES.encode()), "is compressed by gzip — unpack it first"),
-        ("rows.jsonl.gz", gzip.compress(LINES.encode()), "is compressed by gzip"),
+        ("rows.jsonl", gzip.compress(LINES.encode(), mtime=0), "is compressed by gzip — unpack it first"),
+        ("rows.jsonl.gz", gzip.compress(LINES.encode(), mtime=0), "is compressed by gzip"),
         ("rows.parquet", b"PAR1 and more", "is Parquet — .*pandas.read_parquet"),
         ("rows.xlsx", b"PK\x03\x04 and more", "is a ZIP archive"),
         ("rows.jsonl", LINES.encode("utf-16"), "is UTF-16 text — save it as UTF-8"),
@@ -90,8 +90,8 @@ def test_tables_of_runs_are_read_as_they_are_meant(name: str, content: bytes, tm
     ("name", "content", "says"),
     [
         ("runs.csv", b"examples,loss\n1,024,2.5\n2,048,2.4\n", "rows have more cells than the header has names"),
-        ("runs.csv", gzip.compress(RUNS.encode()), "is compressed by gzip"),
-        ("runs.csv.gz", gzip.compress(RUNS.encode()), "is compressed by gzip"),
+        ("runs.csv", gzip.compress(RUNS.encode(), mtime=0), "is compressed by gzip"),
+        ("runs.csv.gz", gzip.compress(RUNS.encode(), mtime=0), "is compressed by gzip"),
         ("runs.csv", b"PAR1", "is Parquet — a table of runs: call it .parquet"),
         ("runs.xlsx", b"PK\x03\x04", "is a ZIP archive, as .zip and .xlsx files are"),
         ("runs.csv", RUNS.replace("examples", "größe").encode("cp1252"), "save it as UTF-8, as in iconv"),
