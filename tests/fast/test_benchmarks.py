@@ -55,7 +55,7 @@ def test_losses_within_half_a_per_cent_are_counted() -> None:
             apart = [abs(float(row[f"{one[1]} our loss less theirs"].rstrip(" %"))) for row in rows]
             counted.append((one[1], f"{max(apart):.2f} %", f"0.5 % in {sum(x <= 0.5 for x in apart)} of {len(apart)}"))
     words = " ".join(SECTION.split())
-    (sensible, worst, near), (plain, worst_l, near_l), (sensible_2, worst_2, near_2), (plain_2, worst_3, near_3) = counted
-    assert (sensible, plain) == (sensible_2, plain_2) == ("sensible", "plain")
-    assert f"at `l` are within {worst} of the sensible recipe's ({near} cells), of the plain one's within {worst_l}" in words
-    assert f"({near_l}); at `2xl` within {worst_2} ({near_2}) and {worst_3} ({near_3})." in words
+    rivals, worst, near = zip(*counted, strict=True)
+    assert rivals == ("sensible", "plain") * 2
+    at_l = f"at `l` are within {worst[0]} of the sensible recipe's ({near[0]} cells), of the plain one's within {worst[1]}"
+    assert f"{at_l} ({near[1]}); at `2xl` within {worst[2]} ({near[2]}) and {worst[3]} ({near[3]})." in words
