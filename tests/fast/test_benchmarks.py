@@ -57,5 +57,5 @@ def test_losses_within_half_a_per_cent_are_counted() -> None:
     words = " ".join(SECTION.split())
     rivals, worst, near = zip(*counted, strict=True)
     assert rivals == ("sensible", "plain") * 2
-    at_l = f"at `l` are within {worst[0]} of the sensible recipe's ({near[0]} cells), of the plain one's within {worst[1]}"
-    assert f"{at_l} ({near[1]}); at `2xl` within {worst[2]} ({near[2]}) and {worst[3]} ({near[3]})." in words
+    at_l = f"at `l` are within {worst[0]} of the sensible recipe's ({near[0]} cells), of the plain one's within"
+    assert f"{at_l} {worst[1]} ({near[1]}); at `2xl` within {worst[2]} ({near[2]}) and {worst[3]} ({near[3]})." in words
