@@ -329,12 +329,15 @@ def test_quality_on_too_few_curves_says_how_many_are_needed() -> None:
 
 @pytest.mark.parametrize("verb", ["claims", "tables"])
 def test_level_and_draws_are_judged_before_anything_is_read(verb: str, tmp_path: Path) -> None:
+    (tmp_path / "runs.csv").write_text("no table of runs\n")
     for asked in (["--level", "1"], ["--level", "0"], ["--level", "nan"], ["--draws", "0"]):
-        told = CliRunner().invoke(app, [verb, str(tmp_path / "nowhere"), *asked])
-        assert isinstance(told.exception, fs.InputError)
-        assert str(told.exception).startswith(asked[0].removeprefix("--"))
+        told = CliRunner().invoke(app, [verb, str(tmp_path / "runs.csv"), *asked])
+        assert told.exit_code
+        said = f"{told.output} {told.exception}"
+        assert asked[0].removeprefix("--") in said
+        assert "runs.csv" not in said
     told = CliRunner().invoke(app, [verb, str(tmp_path / "nowhere"), "--level", "2", "--draws", "-1"])
-    assert "2 faults" in str(told.exception)
+    assert "3 faults" in str(told.exception)
 
 
 def test_a_note_on_the_runs_stands_first_and_progress_is_told() -> None:
