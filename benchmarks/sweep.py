@@ -1,7 +1,7 @@
 """Runs per hour of one sweep: finescale's engine against transformers' Trainer with PEFT, cell by cell in one run.
 
 ``python benchmarks/sweep.py [--rungs l,2xl] [--examples 64,256,1024,2048] [--methods full,lora,prompt] [--workers 1]
-[--rivals sensible,plain] [--tier core] [--tokens 200000] [--folder KEPT]``
+[--rivals sensible,plain] [--tier core] [--tokens 200000] [--folder KEPT] [--device cpu]``
 
 Every cell (base, method, number of examples) is run by each contestant in turn: the rivals (``rival_trainer.py``) as a
 process of their own per run, from its start to its end, with as many threads as there are workers; finescale as its
@@ -11,7 +11,8 @@ loop over the Trainer would use it. The text, the tokens, the subset, batch size
 stopping are the same; bases and data are prepared beforehand and not counted (``--folder`` keeps them for another
 time), nor is the start of finescale's workers, which is said apart. finescale runs every cell with two seeds of subset,
 initialisation and order, which says how far apart losses are by chance; its time is that of both, halved. Times on the
-clock; a busy machine hits all contestants of a cell alike, so read the ratios.
+clock; a busy machine hits all contestants of a cell alike, so read the ratios. All compute on the machine's GPU if it
+has one, or on the ``--device`` named; there the sensible rival computes in bf16 where the GPU does, and memory is its.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from finescale import registry
-from finescale.lab import ladder
+from finescale.lab import fastpath, ladder
 from finescale.lab.methods import Method
 from finescale.lab.splits import load_split
 from finescale.lab.subset import subset
@@ -169,6 +170,7 @@ def trainer(study: Study, recipe: str, scratch: Path, threads: int) -> Callable[
             "pet_size": spec.method.pet_size,
             "context": 128,
             "seed": spec.seed_order,
+            "device": fastpath.device().type,
         }
         (scratch / "cell.json").write_text(json.dumps(cell))
         began = time.perf_counter()
@@ -187,7 +189,7 @@ def trainer(study: Study, recipe: str, scratch: Path, threads: int) -> Callable[
         assert status == 0, process.stderr.read().decode()[-2000:]
         found = json.loads(said.splitlines()[-1])
         spent = usage.ru_utime + usage.ru_stime
-        return Result(seconds, spent, found["loss"], found["steps"], usage.ru_maxrss * 1024)
+        return Result(seconds, spent, found["loss"], found["steps"], found["peak_bytes"] or usage.ru_maxrss * 1024)
 
     return one
 
@@ -275,7 +277,12 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=number)
     parser.add_argument("--tier", default="core")
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="the machine's GPU, if it has one, by default")
     args = parser.parse_args()
+    if args.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # for this process, which has not looked yet, and all it starts
+    if args.device == "cuda" and fastpath.device().type != "cuda":
+        parser.error("--device cuda: no GPU is seen here")
     print(f"load of this machine: {', '.join(f'{load:.1f}' for load in os.getloadavg())}; {args.workers} workers")
     with tempfile.TemporaryDirectory() as scratch:
         head = ["cell", "s", "test loss", "other seed", "MiB"]
